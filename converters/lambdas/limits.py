@@ -1,0 +1,37 @@
+"""How much of a model file is believed, and how its text is shown."""
+
+from __future__ import annotations
+
+import dataclasses
+
+__all__ = ["Limits", "is_bomb", "show"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """Real models stay far below each of these; whatever exceeds one is refused.
+
+    config_bytes: of the model config as JSON text. depth: of nesting within it. members: of a zip archive.
+    objects: groups and tensors of an HDF5 file. bomb_bytes, bomb_ratio: a member or a tensor may declare at most
+    `bomb_ratio` times the bytes that are stored for it, once it declares more than `bomb_bytes`. seconds: for reading
+    one HDF5 file from end to end.
+    """
+
+    config_bytes: int = 64 << 20
+    depth: int = 200
+    members: int = 10_000
+    objects: int = 200_000
+    bomb_bytes: int = 256 << 20
+    bomb_ratio: int = 100
+    seconds: float = 300.0
+
+
+def is_bomb(declared: int, stored: int, limits: Limits) -> bool:
+    """Whether `declared` bytes are too many for the `stored` ones."""
+    return declared > limits.bomb_bytes and declared > limits.bomb_ratio * stored
+
+
+def show(text: object, width: int = 120) -> str:
+    """Text from a file as one printable line of an error message, quoted and cut to `width` characters."""
+    line = repr(str(text))
+    return line if len(line) <= width else line[: width - 4] + "...'"

@@ -1,0 +1,92 @@
+"""Traced model -> TFLite flatbuffer, with its metadata in a zip appended to the file.
+
+The appended zip is TensorFlow Lite's convention for files that travel with a model (labels.txt above all): interpreters
+read the flatbuffer from the front, `zipfile` and Android's metadata reader the zip from the back.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import Final
+
+import tensorflow as tf
+
+from converters import patches, savedmodel
+from converters.artifact import TensorSpec
+from converters.errors import ConversionError, ModelError
+from converters.settings import ConversionSettings
+from converters.trace import SIGNATURE, TracedModel
+
+METADATA_FILE: Final = "metadata.json"
+LABELS_FILE: Final = "labels.txt"
+_IDENTIFIER: Final = b"TFL3"
+
+
+def convert(
+    traced: TracedModel, path: Path, settings: ConversionSettings
+) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    """Write the flatbuffer `path` (float32) and give its inputs and outputs.
+
+    Raises:
+        ModelError: an operation that the TFLite runtime has not, while TensorFlow operations were not allowed.
+        ConversionError: TensorFlow's converter failed for another reason.
+    """
+    # By way of a SavedModel, because only that keeps the names of inputs and outputs as a signature.
+    with tempfile.TemporaryDirectory(prefix="cbam-tflite-") as folder:
+        savedmodel.write(savedmodel.servable(traced), traced, Path(folder))
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[SIGNATURE])
+        if settings.select_tf_ops:
+            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS, tf.lite.OpsSet.SELECT_TF_OPS]
+        try:
+            with patches.tflite_interpreter_deprecation():
+                content = converter.convert()
+        except Exception as error:  # ConverterError, or whatever its passes raise
+            raise _explain(error) from error
+    if content[4:8] != _IDENTIFIER:
+        raise ConversionError("TFLiteConverter gave bytes that are not a TFLite flatbuffer")
+    path.write_bytes(content)
+    _append_metadata(path, settings)
+    return traced.inputs, traced.outputs
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """The text files of the zip appended to a TFLite file, by name; empty if it has none."""
+    if not zipfile.is_zipfile(path):
+        return {}
+    with zipfile.ZipFile(path) as archive:
+        return {name: archive.read(name).decode("utf-8") for name in archive.namelist()}
+
+
+def _append_metadata(path: Path, settings: ConversionSettings) -> None:
+    labels = settings.metadata.get("labels")
+    # Stored, not deflated: Android maps the file and reads members in place. A fixed date: equal input, equal bytes.
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_STORED) as archive:
+        _member(archive, METADATA_FILE, json.dumps(settings.metadata, indent=2) + "\n")
+        if labels:
+            _member(archive, LABELS_FILE, "\n".join(map(str, labels)) + "\n")
+
+
+def _member(archive: zipfile.ZipFile, name: str, text: str) -> None:
+    archive.writestr(zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0)), text)
+
+
+def _explain(error: Exception) -> ModelError | ConversionError:
+    text = str(error)
+    flex = re.search(r"^TF Select ops: (.*)$", text, re.MULTILINE)
+    custom = re.search(r"^Custom ops: (.*)$", text, re.MULTILINE)
+    if flex:
+        return ModelError(
+            f"TFLite has no operation for TensorFlow's {flex.group(1).strip()}; replace the layers that use it, or "
+            f"allow TensorFlow operations with --select-tf-ops (the device then needs the much larger Flex runtime)"
+        )
+    if custom:
+        return ModelError(
+            f"TFLite has no operation for TensorFlow's {custom.group(1).strip()}, with or without --select-tf-ops; "
+            f"replace the layers that use it"
+        )
+    lines = [line.strip() for line in text.splitlines() if "error:" in line] or text.splitlines() or [repr(error)]
+    return ConversionError(f"TFLiteConverter failed: {lines[0][:300]}")

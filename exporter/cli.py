@@ -1,0 +1,359 @@
+"""The commands: parse, build options, call once, print. Imports only click until a command runs."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any, NoReturn
+
+import click
+
+from converters.artifact import Precision
+from converters.errors import CbamError, OptionError, closest
+from exporter.formats import FORMATS
+
+CHECK_FAILED = 1
+INTERRUPTED = 130
+
+NamedShape = tuple[str, tuple[int, ...]]
+
+
+class Choice(click.ParamType[str]):
+    """One of a table's names. A near miss is answered with a suggestion, never taken for what it resembles."""
+
+    name = "name"
+
+    def __init__(self, known: tuple[str, ...]) -> None:
+        self.known = known
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if value not in self.known:
+            self.fail(f"unknown name {value!r}{closest(value, self.known)}", param, ctx)
+        return value
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        return "[" + "|".join(self.known) + "]"
+
+
+class BatchSize(click.ParamType[int | str]):
+    """A number of at least 1, or `dynamic`."""
+
+    name = "N|dynamic"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        if isinstance(value, int):
+            return value
+        if value == "dynamic":
+            return "dynamic"
+        if not str(value).isdecimal() or int(value) < 1:
+            self.fail(f"{value!r} is neither a number of at least 1 nor 'dynamic'", param, ctx)
+        return int(value)
+
+
+class Shape(click.ParamType[NamedShape]):
+    """Sizes per sample, `HxWxC` or `NAME=HxWxC`."""
+
+    name = "[NAME=]HxWxC"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> NamedShape:
+        if isinstance(value, tuple):
+            return value
+        name, _, sizes = str(value).rpartition("=")
+        parts = sizes.lower().split("x")
+        if not all(part.isdecimal() and int(part) > 0 for part in parts):
+            self.fail(f"{value!r} is not a shape such as 224x224x3 or image=224x224x3", param, ctx)
+        return name, tuple(map(int, parts))
+
+
+class ValueRange(click.ParamType[tuple[float, float]]):
+    """`MIN,MAX`."""
+
+    name = "MIN,MAX"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, float]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            low, high = map(float, str(value).split(","))
+        except ValueError:
+            self.fail(f"{value!r} is not two numbers such as 0,255", param, ctx)
+        return low, high
+
+
+class Reporter:
+    """Talks to the user on stderr: what is being done, and how long each step took."""
+
+    def __init__(self, stream: IO[str], verbose: bool, silent: bool) -> None:
+        self.stream, self.verbose, self.silent = stream, verbose, silent
+        self._step, self._since = "", 0.0
+        self._live = stream.isatty() and not verbose
+
+    def step(self, text: str) -> None:
+        """A new step begins, the last one is done."""
+        self.done()
+        self._step, self._since = text, time.monotonic()
+        if not self.silent and self._live:
+            self.stream.write(f"  {text} ...")
+            self.stream.flush()
+
+    def done(self) -> None:
+        """The running step is done."""
+        if self._step and not self.silent:
+            start = "\r\x1b[K" if self._live else ""
+            self.stream.write(f"{start}  {self._step:<60} {time.monotonic() - self._since:6.1f} s\n")
+            self.stream.flush()
+        self._step = ""
+
+    def broken(self) -> None:
+        """The running step was cut short."""
+        if self._step and not self.silent and self._live:
+            self.stream.write("\r\x1b[K")
+        self._step = ""
+
+    def line(self, text: str) -> None:
+        """One line, unless silent."""
+        if not self.silent:
+            self.stream.write(text + "\n")
+            self.stream.flush()
+
+
+@contextlib.contextmanager
+def session(verbose: bool, silent: bool, as_json: bool) -> Iterator[Reporter]:
+    """The surroundings of a command that works: libraries kept quiet, errors turned into one line and an exit code."""
+    from exporter.quiet import quiet
+
+    # A polite kill runs the clean-up of temporary files; only SIGKILL does not, and the next run clears up after that.
+    signal.signal(signal.SIGTERM, _terminated)
+    with quiet(verbose) as stream:
+        reporter = Reporter(stream, verbose, silent)
+        try:
+            yield reporter
+        except CbamError as error:
+            reporter.broken()
+            if verbose:
+                traceback.print_exc(file=stream)
+            _fail(error, stream, as_json)
+        except (KeyboardInterrupt, click.exceptions.Exit):
+            reporter.broken()
+            raise
+        except Exception as error:
+            reporter.broken()
+            if verbose:
+                traceback.print_exc(file=stream)
+            text = " ".join(str(error).split())[:300] or "no message"
+            hint = "" if verbose else "; run again with -v for the traceback"
+            fault = CbamError(f"a fault in this toolkit or a library: {type(error).__name__}: {text}{hint}")
+            _fail(fault, stream, as_json)
+
+
+def _fail(error: CbamError, stream: IO[str], as_json: bool) -> NoReturn:
+    if as_json:
+        from exporter.report.schema import error_json
+
+        click.echo(json.dumps(error_json(error)))
+    stream.write(f"error: {error}\n")
+    stream.flush()
+    sys.exit(error.exit_code)
+
+
+def _terminated(number: int, frame: object) -> NoReturn:
+    sys.exit(128 + number)
+
+
+def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--json, -v and -q, which every working command has."""
+    for option in (
+        click.option("-q", "--quiet", "silent", is_flag=True, help="Say nothing but errors and the result."),
+        click.option("-v", "--verbose", is_flag=True, help="Show the libraries' own output, and tracebacks."),
+        click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else there."),
+    ):
+        command = option(command)
+    return command
+
+
+class Group(click.Group):
+    """Answers an unknown command with the nearest known one."""
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        name = args[0] if args else ""
+        if name and not name.startswith("-") and self.get_command(ctx, name) is None:
+            ctx.fail(f"unknown command {name!r}{closest(name, self.list_commands(ctx))}")
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="cbam-export", message="%(package)s %(version)s")
+def cbam() -> None:
+    """Bring attention CNNs from Keras to the edge, and prove that they still compute the same."""
+
+
+def _formats_help() -> str:
+    return "  \n".join(f"{row.name}: {row.summary}." for row in FORMATS.values())
+
+
+@cbam.command()
+@click.argument("model", required=False)
+@click.option(
+    "-f",
+    "--format",
+    "formats",
+    multiple=True,
+    default=("onnx",),
+    show_default=True,
+    type=Choice(tuple(FORMATS)),
+    help="What to write; may be given several times.",
+)
+@click.option("-p", "--precision", default="fp32", show_default=True, type=Choice(tuple(Precision)), help="Arithmetic.")
+@click.option("--batch", type=BatchSize(), help="Batch size.  [default: the model's own if fixed, else 1]")
+@click.option(
+    "--input-shape",
+    "input_shapes",
+    multiple=True,
+    type=Shape(),
+    help="Sizes per sample, for what the model leaves open or to replace them; NAME= where it has several inputs.",
+)
+@click.option("--opset", type=int, help="ONNX operator set, from 13 on.  [default: 17]")
+@click.option("--inputs-as-nchw", is_flag=True, help="ONNX: take NHWC image inputs as NCHW.")
+@click.option("--select-tf-ops", is_flag=True, help="TFLite: allow operations that need TensorFlow on the device.")
+@click.option("--labels", type=click.Path(path_type=Path), help="Text file of class names, one a line; stored inside.")
+@click.option("--input-range", type=ValueRange(), help="Values the model expects, to store inside and to verify on.")
+@click.option(
+    "-o", "--output", default="exported", show_default=True, type=click.Path(path_type=Path), help="Folder to write to."
+)
+@click.option("--verify/--no-verify", default=True, show_default=True, help="Run the artifact beside the model.")
+@json_option
+def export(model: str | None, as_json: bool, verbose: bool, silent: bool, **given: Any) -> None:
+    """Convert MODEL and verify the result in its own runtime.
+
+    MODEL is a .keras or .h5 file, a SavedModel folder, the name of a trained model that is shipped (cbam-mnist, the
+    default; `cbam models` lists all), or the name of a backbone, which then has random weights.
+
+    Exit codes: 0 done and verified, 1 done but a check failed, 2 bad input or usage, 3 a conversion failed,
+    4 a runtime is not available.
+    """
+    with session(verbose, silent, as_json) as report:
+        from exporter.options import ExportOptions
+
+        shapes = given.pop("input_shapes")
+        if len({name for name, _ in shapes}) != len(shapes):
+            raise OptionError("--input-shape was given twice for the same input")
+        labels = given.pop("labels")
+        options = ExportOptions(
+            **{**given, "precision": Precision(given["precision"])},
+            input_shapes=dict(shapes),
+            labels=_read_labels(labels) if labels else None,
+        )
+        import exporter.pipeline
+
+        result = exporter.pipeline.export(model, options, on_step=report.step)
+        report.done()
+        if not silent:
+            from exporter.report.table import console, print_verification
+
+            out = console(report.stream)
+            for checked in result.reports:
+                assert result.reference is not None
+                out.print()
+                print_verification(out, checked, result.reference)
+            for artifact in result.artifacts if not result.reports else ():
+                out.print(f"  {artifact.path}: written and opened, not verified", markup=False)
+        if as_json:
+            from exporter.report.schema import export_json
+
+            click.echo(json.dumps(export_json(result.artifacts, result.reports), allow_nan=False))
+        else:
+            for artifact in result.artifacts:
+                click.echo(str(artifact.path))
+        if not result.passed:
+            sys.exit(CHECK_FAILED)
+
+
+@cbam.command()
+@click.argument("model", required=False)
+@json_option
+def inspect(model: str | None, as_json: bool, verbose: bool, silent: bool) -> None:
+    """Show what MODEL is made of: inputs, parameters, multiply-adds, CBAM blocks and their dialect."""
+    with session(verbose, silent, as_json) as report:
+        import exporter.inspection
+
+        found = exporter.inspection.inspect(model, on_step=report.step)
+        report.done()
+        if as_json:
+            from exporter.report.schema import inspection_json
+
+            click.echo(json.dumps(inspection_json(found), allow_nan=False))
+        else:
+            from exporter.report.table import console, print_inspection
+
+            print_inspection(console(sys.stdout), found)
+
+
+@cbam.command()
+@click.argument("names", nargs=-1)
+@click.option(
+    "--sizes", is_flag=True, help="Build each and count parameters and multiply-adds (takes minutes for all)."
+)
+@json_option
+def models(names: tuple[str, ...], sizes: bool, as_json: bool, verbose: bool, silent: bool) -> None:
+    """List the trained models that are shipped, and the backbones that can be built; all, or those that are named."""
+    with session(verbose, silent, as_json) as report:
+        import exporter.inspection
+        from exporter.report.schema import models_json
+
+        known = exporter.inspection.known_models()
+        for name in names:
+            if name not in known:
+                raise OptionError(f"unknown model {name!r}{closest(name, known)}")
+        rows = exporter.inspection.model_table(names, on_step=report.step) if sizes else []
+        report.done()
+        chosen = {name: known[name] for name in names or known}
+        if as_json:
+            click.echo(json.dumps(models_json(chosen, rows), allow_nan=False))
+            return
+        from exporter.report.table import console, print_models
+
+        print_models(console(sys.stdout), chosen, rows)
+
+
+def _read_labels(path: Path) -> tuple[str, ...]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise OptionError(f"--labels {path}: cannot be read as text ({error})") from error
+    labels = tuple(line.strip() for line in lines if line.strip())
+    if not labels:
+        raise OptionError(f"--labels {path}: holds no class names; one a line is expected")
+    return labels
+
+
+def _run(command: click.Command, name: str) -> NoReturn:
+    """Run a command; a usage error is one line, and one JSON object with --json."""
+    try:
+        sys.exit(command.main(prog_name=name, standalone_mode=False) or 0)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        sys.exit(0)
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        path = context.command_path if context else name
+        fault = OptionError(f"{error.format_message()} ({path} --help shows what is valid)")
+        _fail(fault, sys.stderr, "--json" in sys.argv)
+    except click.Abort:
+        sys.stderr.write("interrupted\n")
+        sys.exit(INTERRUPTED)
+
+
+def export_main() -> None:
+    """`cbam-export`: the same as `cbam export`."""
+    _run(export, "cbam-export")
+
+
+def main() -> None:
+    """`cbam`."""
+    _run(cbam, "cbam")

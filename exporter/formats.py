@@ -1,0 +1,77 @@
+"""The formats as a table: adding one is a row here and the module it names. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from converters.artifact import Precision
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Format:
+    """One row.
+
+    Attributes:
+        name: what a user types after --format.
+        suffix: of the file; empty for a folder.
+        precisions: what it can be written in; the first is the default.
+        converter: "module:function" of (TracedModel, Path, ConversionSettings) -> (inputs, outputs).
+        runtime: the row of RUNTIMES that checks and verifies it by default.
+        summary: one line for help and README.
+    """
+
+    name: str
+    suffix: str
+    precisions: tuple[Precision, ...]
+    converter: str
+    runtime: str
+    summary: str
+
+    def load_converter(self) -> Callable[..., Any]:
+        """Import the converter's module (slow: it brings TensorFlow) and give its function."""
+        return load(self.converter)
+
+    def file_name(self, model: str, precision: Precision) -> str:
+        """`model.onnx`; a precision other than the default stands before the suffix: `model.int8.tflite`."""
+        return model + ("" if precision == self.precisions[0] else f".{precision}") + self.suffix
+
+
+def load(reference: str) -> Callable[..., Any]:
+    """The object that "module:name" stands for."""
+    module, _, name = reference.partition(":")
+    found: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    return found
+
+
+FORMATS: Final[Mapping[str, Format]] = {
+    row.name: row
+    for row in (
+        Format(
+            "saved_model",
+            "",
+            (Precision.FP32,),
+            "converters.savedmodel:convert",
+            "tensorflow",
+            "TensorFlow SavedModel folder, checked and verified in a fresh TensorFlow process",
+        ),
+        Format(
+            "tflite",
+            ".tflite",
+            (Precision.FP32,),
+            "converters.tflite:convert",
+            "litert",
+            "TFLite flatbuffer, verified with LiteRT and XNNPACK",
+        ),
+        Format(
+            "onnx",
+            ".onnx",
+            (Precision.FP32,),
+            "converters.onnx:convert",
+            "onnxruntime",
+            "ONNX, checked by onnx.checker and verified with ONNX Runtime",
+        ),
+    )
+}

@@ -1,0 +1,62 @@
+"""Looking at a model without writing anything: behind `cbam inspect` and `cbam models`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from converters.errors import OptionError, closest
+from exporter.models.backbones import BACKBONES, PREFIX
+from exporter.models.inspection import Inspection, inspect_keras
+from exporter.models.zoo import ZOO
+from exporter.source import load_source
+
+Step = Callable[[str], None]
+
+
+def inspect(model: Any = None, *, on_step: Step = lambda step: None) -> Inspection:
+    """Parameters, multiply-adds and CBAM blocks of a model; nothing is written.
+
+    Only blocks made of this package's own layers are known as such.
+
+    Args:
+        model: a Keras model, a `.keras`/`.h5` file, a zoo name or a backbone name; `cbam-mnist` if None.
+
+    Raises:
+        ModelError: the model cannot be opened.
+        OptionError: a SavedModel folder, which holds no layers.
+    """
+    source = load_source(model, on_step=on_step)
+    if source.keras is None:
+        raise OptionError(f"{source.origin}: a SavedModel holds no layers to inspect; it can be exported")
+    on_step("counting")
+    return inspect_keras(source.name, known_models().get(source.name, ""), source.keras)
+
+
+def model_table(names: Iterable[str] = (), *, on_step: Step = lambda step: None) -> list[Inspection]:
+    """An inspection of each named zoo model or backbone; of all, backbones with and without CBAM, if none is named.
+
+    Raises:
+        OptionError: an unknown name.
+    """
+    known = known_models()
+    chosen = list(names) or list(known)
+    for name in chosen:
+        if name not in known:
+            raise OptionError(f"unknown model {name!r}{closest(name, known)}")
+    rows = []
+    for name in chosen:
+        source = load_source(name)
+        on_step(f"counting {name}")
+        rows.append(inspect_keras(name, known[name], source.keras))
+    return rows
+
+
+def known_models() -> Mapping[str, str]:
+    """All zoo and backbone names with one line about each."""
+    backbones = {
+        prefix + row.name: row.summary + (", with CBAM" if prefix else "")
+        for row in BACKBONES.values()
+        for prefix in ("", PREFIX)
+    }
+    return {row.name: row.summary for row in ZOO.values()} | backbones

@@ -1,0 +1,100 @@
+"""What a Keras model is made of: its sizes and its CBAM blocks."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from exporter.models.dialect import DIALECTS, PAPER, Dialect
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Block:
+    """One CBAM block of a model.
+
+    Attributes:
+        name: of its layer.
+        dialect: the preset it is, or the nearest one.
+        differs: the fields in which it is not that preset.
+        channels, height, width: of the map it refines; a size that the model leaves open is None.
+    """
+
+    name: str
+    dialect: str
+    differs: tuple[str, ...]
+    channels: int
+    height: int | None
+    width: int | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Inspection:
+    """A model's sizes and CBAM blocks. `multiply_adds` is None where the model leaves sizes open."""
+
+    name: str
+    summary: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    layers: int
+    trainable: int
+    total: int
+    multiply_adds: int | None
+    blocks: tuple[Block, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The keys that `--json` promises, without the schema."""
+        return {
+            "name": self.name,
+            "inputs": list(self.inputs),
+            "outputs": list(self.outputs),
+            "layers": self.layers,
+            "parameters": {"trainable": self.trainable, "total": self.total},
+            "macs": self.multiply_adds,
+            "blocks": [{**dataclasses.asdict(block), "differs": list(block.differs)} for block in self.blocks],
+        }
+
+
+def inspect_keras(name: str, summary: str, model: Any) -> Inspection:
+    """Inspect a built Keras model. Only blocks made of this package's own layers are known as CBAM."""
+    from exporter.models.summary import summarise
+
+    fixed = all(size is not None for tensor in model.inputs for size in tensor.shape[1:])
+    return Inspection(
+        name=name,
+        summary=summary,
+        inputs=tuple(_shape(tensor.name, tensor.shape) for tensor in model.inputs),
+        outputs=tuple(_shape(name, tensor.shape) for name, tensor in zip(_names(model), model.outputs, strict=True)),
+        layers=len(list(model._flatten_layers(recursive=False, include_self=False))),
+        trainable=sum(math.prod(weight.shape) for weight in model.trainable_weights),
+        total=model.count_params(),
+        multiply_adds=summarise(model).multiply_adds if fixed else None,
+        blocks=tuple(_blocks(model)),
+    )
+
+
+def _blocks(model: Any) -> Iterable[Block]:
+    from exporter.models.cbam import CBAM
+
+    for layer in model._flatten_layers(include_self=False):
+        if isinstance(layer, CBAM):
+            shape = tuple(layer.input.shape)
+            if layer.data_format == "channels_first":
+                shape = (shape[0], *shape[2:], shape[1])
+            preset, differs = nearest_dialect(layer.dialect)
+            yield Block(layer.name, preset, differs, shape[3], shape[1], shape[2])
+
+
+def nearest_dialect(dialect: Dialect) -> tuple[str, tuple[str, ...]]:
+    """The preset that differs from `dialect` in the fewest fields, and those fields. Ties go to the paper's."""
+    name = min(DIALECTS, key=lambda name: (len(dialect.differs(DIALECTS[name])), DIALECTS[name] != PAPER))
+    return name, dialect.differs(DIALECTS[name])
+
+
+def _names(model: Any) -> list[str]:
+    return list(getattr(model, "output_names", None) or [tensor.name for tensor in model.outputs])
+
+
+def _shape(name: str, shape: Iterable[int | None]) -> str:
+    return f"{name} " + "x".join("?" if size is None else str(size) for size in shape)

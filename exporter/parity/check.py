@@ -1,0 +1,92 @@
+"""Runs an artifact beside its reference and judges every output. Sees NumPy and the `Session` protocol only."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+
+from exporter.parity.verdict import OutputVerdict, Verdict, Workload, judge
+
+Arrays = Mapping[str, np.ndarray]
+
+OPEN_BATCH = 32  # samples a call where the batch is open; the last call is smaller, so that resizing is tried as well
+
+
+class Runs(Protocol):
+    """The part of a session that is needed here."""
+
+    def run(self, inputs: Arrays) -> dict[str, np.ndarray]:
+        """Arrays by input name to arrays by output name."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Reference:
+    """What the model gives: inputs and outputs by the model's names, samples first, and how the inputs were chosen.
+
+    `workload` is the arithmetic behind the outputs; `source` is what computed them, in words.
+    """
+
+    inputs: Arrays
+    outputs: Arrays
+    workload: Workload
+    described: str
+    source: str
+
+    @property
+    def samples(self) -> int:
+        """How many samples there are."""
+        return len(next(iter(self.inputs.values())))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ParityReport:
+    """The outcome for one artifact in one runtime: a verdict for each output of the reference."""
+
+    artifact: str
+    runtime: str
+    outputs: Mapping[str, OutputVerdict]
+
+    @property
+    def passed(self) -> bool:
+        """Whether no output failed."""
+        return all(output.verdict is not Verdict.FAILED for output in self.outputs.values())
+
+
+def run_in_batches(session: Runs, inputs: Arrays, batch: int | None) -> dict[str, np.ndarray]:
+    """Run all samples through a session of a fixed batch (the last one filled up by repetition) or an open one."""
+    parts: dict[str, list[np.ndarray]] = {}
+    samples = len(next(iter(inputs.values())))
+    for start, size in _slices(samples, batch or OPEN_BATCH):
+        chunk = {name: array[start : start + size] for name, array in inputs.items()}
+        if batch and size < batch:
+            chunk = {name: np.resize(array, (batch, *array.shape[1:])) for name, array in chunk.items()}
+        for name, value in session.run(chunk).items():
+            parts.setdefault(name, []).append(value[:size])
+    return {name: np.concatenate(values) for name, values in parts.items()}
+
+
+def check(session: Runs, reference: Reference, names: Mapping[str, str], batch: int | None) -> dict[str, OutputVerdict]:
+    """Judge an open session against the reference.
+
+    Args:
+        names: the reference's input and output names -> the artifact's.
+        batch: the artifact's fixed batch, or None.
+    """
+    given = run_in_batches(session, {names[name]: array for name, array in reference.inputs.items()}, batch)
+    return {
+        name: judge(expected, given.get(names[name]), reference.workload)
+        for name, expected in reference.outputs.items()
+    }
+
+
+def by_position(model: Sequence[str], artifact: Sequence[str]) -> dict[str, str]:
+    """The model's names -> the artifact's, which may differ where a format restricts names, never in order."""
+    return dict(zip(model, artifact, strict=True))
+
+
+def _slices(samples: int, size: int) -> Iterator[tuple[int, int]]:
+    for start in range(0, samples, size):
+        yield start, min(size, samples - start)

@@ -1,0 +1,201 @@
+"""The way from a model to an artifact that can be trusted: load, trace, convert, check, publish, verify."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import platform
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from converters.artifact import Artifact, fingerprint_path
+from converters.errors import ModelError
+from converters.settings import DEFAULT_OPSET, ConversionSettings
+from exporter.formats import FORMATS
+from exporter.options import ExportOptions
+from exporter.parity.check import ParityReport, Reference, by_position, check, run_in_batches
+from exporter.parity.verdict import Workload
+from exporter.publish import check_target, publish, workspace
+from exporter.runtimes.base import Session
+from exporter.runtimes.table import runtime
+from exporter.samples import Range, samples
+from exporter.source import LoadedModel, load_source
+
+Step = Callable[[str], None]
+
+_VERSIONED: Final = ("cbam-export", "tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime", "ai-edge-litert", "numpy")
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportResult:
+    """What an export gave: artifacts in the order of the formats asked for, and a report for each that was verified.
+
+    `reference` is what they were verified against, None with `verify=False`.
+    """
+
+    artifacts: tuple[Artifact, ...]
+    reports: tuple[ParityReport, ...]
+    reference: Reference | None
+
+    @property
+    def passed(self) -> bool:
+        """Whether no verification failed."""
+        return all(report.passed for report in self.reports)
+
+
+def export(
+    model: Any = None, options: ExportOptions | None = None, *, on_step: Step = lambda step: None
+) -> ExportResult:
+    """Export a model to one or more formats and verify each in its own runtime.
+
+    Args:
+        model: a Keras model, a `.keras`/`.h5` file, a SavedModel folder, a zoo name or a backbone name; `cbam-mnist` if
+            None. It is not changed.
+        options: what to write, and how; ONNX of `cbam-mnist` into `exported/` by default.
+        on_step: told what is being done, before it is done.
+
+    Raises:
+        UsageError: the model cannot be opened or exported as asked, or the output not written. Nothing is left behind.
+        ConversionError: a converter failed, or its result does not pass its own checker.
+        RuntimeUnavailableError: the format's runtime is not installed.
+    """
+    options = options or ExportOptions()
+    runtimes = {name: runtime(FORMATS[name].runtime) for name in options.formats}
+    for row in runtimes.values():
+        row.version()  # raises, before anything slow, if it is not there
+    source = load_source(model, options.input_shapes, on_step)
+    targets = {
+        name: options.output / FORMATS[name].file_name(source.name, options.precision) for name in options.formats
+    }
+    for target in targets.values():
+        check_target(target, source.path)
+    on_step("tracing the model for inference")
+    traced = trace(source, options)
+    value_range = options.input_range or known_range(source)
+    settings = ConversionSettings(
+        metadata=metadata(source, traced, options, value_range),
+        precision=options.precision,
+        opset=options.opset or DEFAULT_OPSET,
+        inputs_as_nchw=options.inputs_as_nchw,
+        select_tf_ops=options.select_tf_ops,
+    )
+    artifacts, reports = [], []
+    reference = None
+    for name in options.formats:
+        with workspace(options.output) as folder:
+            on_step(f"converting to {name}")
+            complete = _convert(name, traced, folder / targets[name].name, settings)
+            on_step(f"opening it in {runtimes[name].version()}")
+            session = runtimes[name].open(complete)
+            with session:
+                publish(complete, targets[name])
+                artifact = dataclasses.replace(complete, path=targets[name])
+                artifacts.append(artifact)
+                if options.verify:
+                    if reference is None:
+                        on_step("running the model itself")
+                        reference = make_reference(source, traced, value_range)
+                    on_step(f"running the {name} artifact on {reference.samples} samples")
+                    reports.append(_verify(session, artifact, reference, traced))
+    return ExportResult(tuple(artifacts), tuple(reports), reference)
+
+
+def trace(source: LoadedModel, options: ExportOptions) -> Any:
+    """The one inference function that every format is converted from (`converters.trace.TracedModel`)."""
+    from converters.trace import trace_keras, trace_saved_model
+
+    if source.keras is not None:
+        # A backbone was built on the shapes that were asked for; to apply them again would change nothing.
+        return trace_keras(source.keras, options.batch, options.input_shapes)
+    return trace_saved_model(source.saved, options.batch, options.input_shapes)
+
+
+def make_reference(source: LoadedModel, traced: Any, value_range: Range | None) -> Reference:
+    """Run the model itself, eagerly, on the samples that suit it.
+
+    Raises:
+        ModelError: the model gives no float output, or fails on its own inputs.
+    """
+    from converters.cost import arithmetic
+
+    inputs, described = samples(traced.inputs, value_range, source.zoo)
+    outputs = run_in_batches(traced, inputs, traced.own_batch)
+    contractions, fan_in = arithmetic(traced.function)
+    library = f"Keras {_version('keras')} on TensorFlow {_version('tensorflow')}"
+    return Reference(
+        inputs,
+        outputs,
+        Workload(contractions, fan_in),
+        described,
+        library if source.keras is not None else f"TensorFlow {_version('tensorflow')}",
+    )
+
+
+def metadata(source: LoadedModel, traced: Any, options: ExportOptions, value_range: Range | None) -> dict[str, Any]:
+    """What is stored inside the artifact: no path, no user name, no time, so that equal input gives equal bytes."""
+    labels = options.labels or (source.zoo.labels if source.zoo else None)
+    for spec in traced.outputs:
+        if labels and len(traced.outputs) == 1 and len(spec.shape) == 2 and spec.shape[1] != len(labels):
+            raise ModelError(f"{len(labels)} labels were given; output {spec.name!r} has {spec.shape[1]} classes")
+    return {
+        "name": source.name,
+        "description": source.zoo.summary if source.zoo else f"exported by cbam-export from {source.origin}",
+        "labels": list(labels) if labels else None,
+        "preprocessing": {
+            spec.name: {"layout": spec.layout, "range": list(value_range) if value_range else None, "dtype": spec.dtype}
+            for spec in traced.inputs
+        },
+        "provenance": {
+            "source": source.origin,
+            "kind": source.kind,
+            "weights_sha256": traced.fingerprint,
+            "versions": {name: _version(name) for name in _VERSIONED} | {"python": platform.python_version()},
+        },
+    }
+
+
+def known_range(source: LoadedModel) -> Range | None:
+    """The values a model expects, where that is known: a zoo model's own, or those a first Rescaling layer undoes."""
+    if source.zoo is not None:
+        return (0.0, 1.0)
+    for layer in source.keras.layers if source.keras is not None else ():
+        if type(layer).__name__ in ("Rescaling", "Normalization"):
+            return (0.0, 255.0) if type(layer).__name__ == "Normalization" or _undoes_bytes(layer) else None
+        if layer.weights:
+            return None
+    return None
+
+
+def _undoes_bytes(layer: Any) -> bool:
+    return bool(np.all(np.asarray(layer.scale) <= 1 / 64))
+
+
+def _convert(name: str, traced: Any, path: Path, settings: ConversionSettings) -> Artifact:
+    row = FORMATS[name]
+    inputs, outputs = row.load_converter()(traced, path, settings)
+    sha256, size = fingerprint_path(path)
+    return Artifact(path, name, settings.precision, inputs, outputs, sha256, size, settings.metadata)
+
+
+def _verify(session: Session, artifact: Artifact, reference: Reference, traced: Any) -> ParityReport:
+    names = by_position(
+        [spec.name for spec in (*traced.inputs, *traced.outputs)],
+        [spec.name for spec in (*artifact.inputs, *artifact.outputs)],
+    )
+    turned = dict(reference.inputs)
+    for model, declared in zip(traced.inputs, artifact.inputs, strict=True):
+        if (model.layout, declared.layout) == ("NHWC", "NCHW"):
+            turned[model.name] = np.ascontiguousarray(turned[model.name].transpose(0, 3, 1, 2))
+    given = dataclasses.replace(reference, inputs=turned)
+    verdicts = check(session, given, names, artifact.inputs[0].shape[0])
+    return ParityReport(str(artifact.path), session.description, verdicts)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,67 @@
+"""The JSON that commands print: keys that others build on. More may be added; a renamed one needs a new schema."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from converters.artifact import Artifact
+from converters.errors import CbamError
+from exporter.models.inspection import Inspection
+from exporter.parity.check import ParityReport
+from exporter.parity.verdict import OutputVerdict
+
+SCHEMA: Final = "cbam-export/1"
+
+
+def export_json(artifacts: Iterable[Artifact], reports: Iterable[ParityReport]) -> dict[str, Any]:
+    """The result of export: `artifacts`, and a row of `verification` for each output, artifact and runtime."""
+    return {
+        "schema": SCHEMA,
+        "artifacts": [artifact.to_json() for artifact in artifacts],
+        "verification": [row for report in reports for row in verification_rows(report)],
+    }
+
+
+def verification_rows(report: ParityReport) -> list[dict[str, Any]]:
+    """One row an output. A figure that does not exist is null: `sqnr_db` of an exact copy, `relative` of a constant."""
+    return [_row(report, name, verdict) for name, verdict in report.outputs.items()]
+
+
+def error_json(error: CbamError) -> dict[str, Any]:
+    """What `--json` prints instead of a result."""
+    return {"schema": SCHEMA, "error": {"kind": error.kind, "message": str(error)}}
+
+
+def inspection_json(found: Inspection) -> dict[str, Any]:
+    """The result of inspect: `parameters`, `macs` (null where sizes are open), `blocks`."""
+    return {"schema": SCHEMA, **found.to_json()}
+
+
+def models_json(names: Mapping[str, str], rows: Iterable[Inspection]) -> dict[str, Any]:
+    """The table of models: name and summary of each, with what an inspection of it found if it was made."""
+    sizes = {row.name: row.to_json() for row in rows}
+    return {
+        "schema": SCHEMA,
+        "models": [{"name": name, "summary": text, **sizes.get(name, {})} for name, text in names.items()],
+    }
+
+
+def _row(report: ParityReport, name: str, verdict: OutputVerdict) -> dict[str, Any]:
+    metrics, tolerance = verdict.metrics, verdict.tolerance
+    figures = ("max_abs", "mean_abs", "relative", "cosine", "sqnr_db", "agreement", "spread")
+    return {
+        "artifact": report.artifact,
+        "runtime": report.runtime,
+        "output": name,
+        **{key: _finite(getattr(metrics, key)) if metrics else None for key in figures},
+        "tolerance": _finite(tolerance.relative) if tolerance else None,
+        "tolerance_source": tolerance.source if tolerance else None,
+        "verdict": str(verdict.verdict),
+        "reason": verdict.reason,
+    }
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None

@@ -1,0 +1,83 @@
+"""The inputs that an export is verified on: real images wherever the model takes images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import resources
+from typing import Final
+
+import numpy as np
+
+from converters.artifact import TensorSpec
+from converters.errors import ModelError
+from exporter.models.zoo import ZooModel, data
+
+SEED: Final = 0
+RANDOM_SAMPLES: Final = 16
+Range = tuple[float, float]
+
+
+def samples(
+    specs: Sequence[TensorSpec], value_range: Range | None, zoo: ZooModel | None
+) -> tuple[dict[str, np.ndarray], str]:
+    """Inputs by name, samples first, and a few words that say what they are.
+
+    A zoo model gets its 1,000 test images. Any other image input gets eight photographs and their mirror images, scaled
+    to its size and to `value_range` (0..1 if that is not known); any other float input, normal noise; an integer input,
+    zeros and ones; each from a fixed seed.
+    """
+    if zoo is not None and len(specs) == 1 and specs[0].shape[1:] == (28, 28, 1):
+        images = zoo.test_images()
+        return {specs[0].name: images}, f"{len(images)} test images of {zoo.name}"
+    arrays, kinds = {}, []
+    random = np.random.default_rng(SEED)
+    for spec in specs:
+        array, kind = _for_one(spec, value_range, random)
+        arrays[spec.name] = array
+        if kind not in kinds:
+            kinds.append(kind)
+    return arrays, "; ".join(kinds)
+
+
+def _for_one(spec: TensorSpec, value_range: Range | None, random: np.random.Generator) -> tuple[np.ndarray, str]:
+    shape = tuple(size or 1 for size in spec.shape[1:])
+    if not spec.shape:
+        raise ModelError(f"input {spec.name!r} is a scalar; only inputs with a batch can be verified (--no-verify)")
+    dtype = np.dtype(spec.dtype)
+    channels = shape[-1 if spec.layout == "NHWC" else 0] if spec.layout else 0
+    if spec.layout and channels in (1, 3) and dtype.kind in "fu":
+        low, high = value_range or ((0.0, 255.0) if dtype.kind == "u" else (0.0, 1.0))
+        photos = _photos(shape, spec.layout) * (high - low) + low
+        array = np.rint(photos).astype(dtype) if dtype.kind == "u" else photos.astype(dtype)
+        return array, f"{len(photos)} photographs scaled to {low:g}..{high:g}"
+    if dtype.kind == "f":
+        return random.standard_normal((RANDOM_SAMPLES, *shape)).astype(
+            dtype
+        ), f"{RANDOM_SAMPLES} samples of normal noise"
+    if dtype.kind in "iub":
+        array = random.integers(0, 2, (RANDOM_SAMPLES, *shape)).astype(dtype)
+        return array, f"{RANDOM_SAMPLES} samples of random zeros and ones"
+    raise ModelError(f"input {spec.name!r} is of type {spec.dtype}, for which no samples can be made (--no-verify)")
+
+
+def _photos(shape: tuple[int, ...], layout: str) -> np.ndarray:
+    """The shipped photographs and their mirror images at the asked size, float64 in 0..1."""
+    height, width, channels = shape if layout == "NHWC" else (*shape[1:], shape[0])
+    with resources.as_file(data("photos.npz")) as path, np.load(path, allow_pickle=False) as arrays:
+        images = arrays["images"].astype(np.float64) / 255
+    images = np.concatenate([images, images[:, :, ::-1]])
+    if channels == 1:
+        images = images @ np.array([[0.299], [0.587], [0.114]])  # luma, ITU-R BT.601
+    images = _resize(_resize(images, height, 1), width, 2)
+    return images if layout == "NHWC" else images.transpose(0, 3, 1, 2)
+
+
+def _resize(images: np.ndarray, size: int, axis: int) -> np.ndarray:
+    """Linear interpolation along one axis, with half-pixel centres."""
+    old = images.shape[axis]
+    at = np.clip((np.arange(size) + 0.5) * old / size - 0.5, 0, old - 1)
+    low = np.floor(at).astype(int)
+    high = np.minimum(low + 1, old - 1)
+    part = (at - low).reshape([-1 if i == axis else 1 for i in range(images.ndim)])
+    mixed: np.ndarray = np.take(images, low, axis) * (1 - part) + np.take(images, high, axis) * part
+    return mixed
