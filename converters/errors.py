@@ -69,7 +69,7 @@ class RuntimeUnavailableError(CbamError):
 
 def closest(name: str, known: Iterable[str]) -> str:
     """The end of an error message about an unknown name: a suggestion, if any is near, and what is known."""
-    names = list(known)
+    names = [str(each) for each in known]
     near = difflib.get_close_matches(name, names, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     if near and len(names) > _MANY:

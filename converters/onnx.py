@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import re
 from pathlib import Path
 from typing import Any, Final
@@ -19,6 +18,7 @@ from converters.errors import ConversionError, ModelError
 from converters.settings import ConversionSettings
 from converters.trace import TracedModel
 
+_NUMBER: Final = re.compile(r"__\d+(?=:|$)")
 _TF2ONNX_NEWEST: Final = 18  # newer operator sets are reached by onnx.version_converter
 
 
@@ -33,6 +33,7 @@ def convert(
     """
     model = _to_onnx(traced, settings)
     _fold_scales(model.graph)
+    _number_anew(model.graph)
     _name_batch(model.graph)
     if settings.opset > _TF2ONNX_NEWEST:
         model = onnx.version_converter.convert_version(model, settings.opset)
@@ -61,16 +62,17 @@ def _to_onnx(traced: TracedModel, settings: ConversionSettings) -> Any:
     nchw = [tensor for tensor, spec in zip(inputs, traced.inputs, strict=True) if spec.layout == "NHWC"]
     if settings.inputs_as_nchw and not nchw:
         raise ModelError("--inputs-as-nchw: the model has no image input of rank 4 in NHWC layout")
-    with _Unsupported() as unsupported:
-        model, _ = tf2onnx_convert.from_graph_def(
-            patches.inline_compiled_functions(frozen.graph.as_graph_def()),
-            input_names=inputs,
-            output_names=outputs,
-            opset=min(settings.opset, _TF2ONNX_NEWEST),
-            inputs_as_nchw=nchw if settings.inputs_as_nchw else None,
-        )
-    if unsupported.operations:
-        raise ModelError(f"ONNX has no form for TensorFlow's {', '.join(unsupported.operations)}; replace its layer")
+    model, _ = tf2onnx_convert.from_graph_def(
+        patches.inline_compiled_functions(frozen.graph.as_graph_def()),
+        input_names=inputs,
+        output_names=outputs,
+        opset=min(settings.opset, _TF2ONNX_NEWEST),
+        inputs_as_nchw=nchw if settings.inputs_as_nchw else None,
+    )
+    # tf2onnx leaves an operation that it cannot convert in the graph under TensorFlow's name, and goes on.
+    unknown = sorted({node.op_type for node in model.graph.node if not onnx.defs.has(node.op_type, node.domain)})
+    if unknown:
+        raise ModelError(f"ONNX has no form for TensorFlow's {', '.join(unknown)}; replace the layer that uses it")
     _rename(model.graph, dict(zip((*inputs, *outputs), (*input_names, *output_names), strict=True)))
     order = {spec.name: place for place, spec in enumerate(traced.outputs)}
     ordered = sorted(model.graph.output, key=lambda value: order[value.name])
@@ -78,26 +80,6 @@ def _to_onnx(traced: TracedModel, settings: ConversionSettings) -> Any:
     model.graph.output.extend(ordered)
     model.graph.name = "cbam-export"
     return model
-
-
-class _Unsupported(logging.Handler):
-    """Collects what tf2onnx could not convert: it logs that as an error and writes an invalid file all the same."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.ERROR)
-        self.operations: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        found = re.search(r"\[.*: (\w+)\] is not supported", record.getMessage())
-        if found and found.group(1) not in self.operations:
-            self.operations.append(found.group(1))
-
-    def __enter__(self) -> _Unsupported:
-        logging.getLogger("tf2onnx.tfonnx").addHandler(self)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        logging.getLogger("tf2onnx.tfonnx").removeHandler(self)
 
 
 def _rename(graph: Any, names: dict[str, str]) -> None:
@@ -167,6 +149,43 @@ def _drop_unused(graph: Any) -> None:
     kept = [tensor for tensor in graph.initializer if tensor.name in used]
     del graph.initializer[:]
     graph.initializer.extend(kept)
+
+
+def _number_anew(graph: Any) -> None:
+    """Name inner tensors anew in the order of the graph, so that equal input gives equal bytes.
+
+    tf2onnx numbers what it makes (`Mean_Squeeze__63`), and keeps the name of one of two equal constants, in an order
+    that depends on Python's hash seed. A constant is called after the first node that reads it: `.../Conv2D.1`.
+    """
+    table = {value.name: value.name for value in (*graph.input, *graph.output)}
+    taken, nodes = set(table), set[str]()
+    constants = {tensor.name for tensor in graph.initializer}
+    for node in graph.node:
+        node.name = _free(_NUMBER.sub("", node.name), nodes)
+        for place, name in enumerate(node.input):
+            if name in constants and name not in table:
+                table[name] = _free(f"{node.name}.{place}", taken)
+        for name in node.output:
+            if name and name not in table:
+                table[name] = _free(_NUMBER.sub("", name), taken)
+    for node in graph.node:
+        node.input[:] = [table.get(name, name) for name in node.input]
+        node.output[:] = [table.get(name, name) for name in node.output]
+    order = {name: place for place, name in enumerate(table.values())}
+    for value in (*graph.value_info, *graph.initializer):
+        value.name = table.get(value.name, value.name)
+    for field in (graph.initializer, graph.value_info):
+        ordered = sorted(field, key=lambda value: order.get(value.name, len(order)))
+        del field[:]
+        field.extend(ordered)
+
+
+def _free(name: str, taken: set[str]) -> str:
+    free, count = name, 1
+    while free in taken:
+        free, count = f"{name}__{count}", count + 1
+    taken.add(free)
+    return free
 
 
 def _name_batch(graph: Any) -> None:

@@ -25,7 +25,7 @@ def convert(
     Variables stay variables, so that BatchNormalization is not folded: a SavedModel can be loaded and looked into. The
     metadata is `assets/metadata.json`, the labels `assets/labels.txt`, one a line.
     """
-    with tempfile.TemporaryDirectory(prefix="cbam-assets-") as folder:
+    with tempfile.TemporaryDirectory(prefix=".cbam-", dir=path.parent) as folder:
         module = _Servable(traced)
         for name, text in _assets(settings).items():
             file = Path(folder, name)

@@ -36,7 +36,7 @@ def convert(
         ConversionError: TensorFlow's converter failed for another reason.
     """
     # By way of a SavedModel, because only that keeps the names of inputs and outputs as a signature.
-    with tempfile.TemporaryDirectory(prefix="cbam-tflite-") as folder:
+    with tempfile.TemporaryDirectory(prefix=".cbam-", dir=path.parent) as folder:
         savedmodel.write(savedmodel.servable(traced), traced, Path(folder))
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[SIGNATURE])
         if settings.select_tf_ops:

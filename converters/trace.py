@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from converters.artifact import TensorSpec
 from converters.cost import graph_operations
+from converters.double import float64_twin
 from converters.errors import ModelError, closest
 
 Batch = int | Literal["dynamic"] | None
@@ -41,9 +42,10 @@ class TracedModel:
         function: a ConcreteFunction of named inputs that returns a dict by output name.
         owner: what keeps its variables alive (a Keras model or a loaded SavedModel).
         inputs, outputs: names, shapes (None only for an open batch), NumPy dtypes, layouts.
-        fingerprint: SHA-256 over the names, shapes, dtypes and bytes of all weights.
+        fingerprint: SHA-256 over the shapes, dtypes and bytes of all weights, in order.
         call: the model itself: flat input tensors to flat outputs, eagerly, in the order of `inputs` and `outputs`.
         own_batch: the batch that the model itself is fixed to, or None.
+        keras: the Keras model that was traced, in the shapes asked for; None for a SavedModel.
     """
 
     function: Any
@@ -53,6 +55,7 @@ class TracedModel:
     fingerprint: str
     call: Callable[..., list[Any]]
     own_batch: int | None
+    keras: Any = None
 
     @property
     def variables(self) -> tuple[Any, ...]:
@@ -62,7 +65,7 @@ class TracedModel:
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Run the model itself, not the traced graph: arrays by input name to arrays by output name."""
         outputs = self.call(*(tf.convert_to_tensor(inputs[spec.name]) for spec in self.inputs))
-        return {spec.name: np.asarray(out) for spec, out in zip(self.outputs, outputs, strict=True)}
+        return {spec.name: out.numpy() for spec, out in zip(self.outputs, outputs, strict=True)}
 
 
 def trace_keras(model: Any, batch: Batch = None, shapes: Shapes | None = None) -> TracedModel:
@@ -78,10 +81,40 @@ def trace_keras(model: Any, batch: Batch = None, shapes: Shapes | None = None) -
             in inference.
     """
     _check_finite((variable.path, variable) for variable in model.weights)
-    wanted, call, output_names = _keras_call(model, shapes or {})
+    wanted, call = _keras_call(model, shapes or {})
     specs = [_input_spec(spec, batch) for spec in wanted]
     fingerprint = _fingerprint((variable.path, variable) for variable in model.weights)
-    return _trace(_Call(call, output_names, data_format(model), _batch(wanted)), specs, model, fingerprint)
+    return _trace(call, specs, model, fingerprint)
+
+
+class Float64Twin:
+    """The traced Keras model in float64.
+
+    Raises:
+        ModelError: on construction: the model was a SavedModel, or has no such twin (`converters.double`).
+    """
+
+    def __init__(self, traced: TracedModel) -> None:
+        if traced.keras is None:
+            raise ModelError("a SavedModel has no float64 twin")
+        self._traced = traced
+        self._call = _keras_call(float64_twin(traced.keras), {})[1]
+
+    def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Arrays by input name to float64 arrays by output name.
+
+        Raises:
+            ModelError: a layer does not run in float64.
+        """
+        try:
+            outputs = self._call.run(*(tf.convert_to_tensor(_as_double(inputs[s.name])) for s in self._traced.inputs))
+        except Exception as error:  # layers raise many kinds for a dtype they do not know
+            raise ModelError(f"its float64 twin does not run: {_first_line(error)}") from error
+        return {spec.name: out.numpy() for spec, out in zip(self._traced.outputs, outputs, strict=True)}
+
+
+def _as_double(array: np.ndarray) -> np.ndarray:
+    return array.astype(np.float64) if array.dtype.kind == "f" else array
 
 
 def data_format(model: Any) -> str:
@@ -154,10 +187,11 @@ class _Call:
     output_names: Sequence[str]
     data_format: str
     own_batch: int | None
+    keras: Any = None
 
 
-def _keras_call(model: Any, shapes: Shapes) -> tuple[list[TensorSpec], Callable[..., list[Any]], list[str]]:
-    """Input specs (open sizes None), a call from flat tensors to flat outputs, and the outputs' names."""
+def _keras_call(model: Any, shapes: Shapes) -> tuple[list[TensorSpec], _Call]:
+    """Input specs, open sizes None, and the call."""
     if isinstance(model, keras.Sequential):
         if not model.built:
             raise ModelError(f"Sequential model {model.name!r} has no input shape yet; add a keras.Input first")
@@ -178,10 +212,10 @@ def _keras_call(model: Any, shapes: Shapes) -> tuple[list[TensorSpec], Callable[
         result = model(keras.tree.pack_sequence_as(structure, list(tensors)), training=False)
         return [result[n] for n in outputs] if isinstance(outputs, dict) else list(keras.tree.flatten(result))
 
-    return specs, call, _unique(names)
+    return specs, _Call(call, _unique(names), data_format(model), _batch(specs), model)
 
 
-def _subclassed_call(model: Any, shapes: Shapes) -> tuple[list[TensorSpec], Callable[..., list[Any]], list[str]]:
+def _subclassed_call(model: Any, shapes: Shapes) -> tuple[list[TensorSpec], _Call]:
     if len(shapes) != 1:
         raise ModelError(
             f"model {model.name!r} is a subclass of keras.Model and does not say what it takes; give its input shape"
@@ -195,7 +229,8 @@ def _subclassed_call(model: Any, shapes: Shapes) -> tuple[list[TensorSpec], Call
         result = model(tensor, training=False)
         return [result[n] for n in outputs] if isinstance(result, dict) else list(keras.tree.flatten(result))
 
-    return [TensorSpec(name or "input", (None, *shape), model.input_dtype)], call, outputs
+    spec = TensorSpec(name or "input", (None, *shape), model.input_dtype)
+    return [spec], _Call(call, outputs, data_format(model), None, model)
 
 
 def _declared(model: Any) -> list[TensorSpec]:
@@ -274,7 +309,7 @@ def _trace(call: _Call, specs: Sequence[TensorSpec], owner: Any, fingerprint: st
         tensor = function.structured_outputs[name]
         shape = tuple(_dims(tensor.shape))
         outputs.append(TensorSpec(name, shape, tensor.dtype.name, _layout(shape, call.data_format)))
-    return TracedModel(function, owner, inputs, tuple(outputs), fingerprint, call.run, call.own_batch)
+    return TracedModel(function, owner, inputs, tuple(outputs), fingerprint, call.run, call.own_batch, call.keras)
 
 
 def _batch(specs: Sequence[TensorSpec]) -> int | None:
@@ -296,7 +331,7 @@ def _input_spec(spec: TensorSpec, batch: Batch) -> TensorSpec:
 
 def _check_finite(weights: Iterator[tuple[str, Any]]) -> None:
     for path, variable in weights:
-        value = np.asarray(variable)
+        value = variable.numpy()
         if np.issubdtype(value.dtype, np.floating) or value.dtype.name == "bfloat16":
             bad = int(np.count_nonzero(~np.isfinite(value.astype(np.float32))))
             if bad:
@@ -308,10 +343,11 @@ def _check_finite(weights: Iterator[tuple[str, Any]]) -> None:
 
 
 def _fingerprint(weights: Iterator[tuple[str, Any]]) -> str:
+    # Without names: loaders of old formats name inner weights otherwise, and the model is the same.
     digest = hashlib.sha256()
-    for path, variable in weights:
-        value = np.ascontiguousarray(np.asarray(variable))
-        digest.update(f"{path}\0{value.shape}\0{value.dtype}\0".encode())
+    for _, variable in weights:
+        value = np.ascontiguousarray(variable.numpy())
+        digest.update(f"{value.shape}\0{value.dtype}\0".encode())
         digest.update(value.tobytes())
     return digest.hexdigest()
 

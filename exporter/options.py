@@ -28,7 +28,7 @@ class ExportOptions:
         select_tf_ops: TFLite: allow operations that need the TensorFlow runtime on the device.
         labels: class names, stored in the artifact; None keeps the model's own, if known.
         input_range: smallest and largest value the model expects; None: what is known of the model.
-        output: the folder to write to; made if it is not there.
+        output: the folder to write to, as a path or text; made if it is not there.
         verify: run the artifact beside the model and compare.
 
     Raises:
@@ -49,6 +49,7 @@ class ExportOptions:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "formats", tuple(dict.fromkeys(self.formats)))
+        object.__setattr__(self, "output", Path(self.output))
         self._check_formats()
         batch_known = self.batch in (None, "dynamic") or (type(self.batch) is int and self.batch >= 1)
         if not batch_known:

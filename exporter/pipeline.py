@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import importlib.metadata
 import platform
 from collections.abc import Callable
 from pathlib import Path
@@ -12,16 +12,16 @@ from typing import Any, Final
 import numpy as np
 
 from converters.artifact import Artifact, fingerprint_path
-from converters.errors import ModelError
+from converters.errors import ModelError, RuntimeUnavailableError
 from converters.settings import DEFAULT_OPSET, ConversionSettings
 from exporter.formats import FORMATS
 from exporter.options import ExportOptions
-from exporter.parity.check import ParityReport, Reference, by_position, check, run_in_batches
-from exporter.parity.verdict import Workload
+from exporter.parity.check import ParityReport, Reference, by_position, check
 from exporter.publish import check_target, publish, workspace
-from exporter.runtimes.base import Session
+from exporter.reference import known_range, make_reference, version
+from exporter.runtimes.base import Runtime, Session
 from exporter.runtimes.table import runtime
-from exporter.samples import Range, samples
+from exporter.samples import Range
 from exporter.source import LoadedModel, load_source
 
 Step = Callable[[str], None]
@@ -89,12 +89,11 @@ def export(
             on_step(f"converting to {name}")
             complete = _convert(name, traced, folder / targets[name].name, settings)
             on_step(f"opening it in {runtimes[name].version()}")
-            session = runtimes[name].open(complete)
-            with session:
+            with _open(runtimes[name], complete, options) as session:
                 publish(complete, targets[name])
                 artifact = dataclasses.replace(complete, path=targets[name])
                 artifacts.append(artifact)
-                if options.verify:
+                if options.verify and session is not None:
                     if reference is None:
                         on_step("running the model itself")
                         reference = make_reference(source, traced, value_range)
@@ -111,27 +110,6 @@ def trace(source: LoadedModel, options: ExportOptions) -> Any:
         # A backbone was built on the shapes that were asked for; to apply them again would change nothing.
         return trace_keras(source.keras, options.batch, options.input_shapes)
     return trace_saved_model(source.saved, options.batch, options.input_shapes)
-
-
-def make_reference(source: LoadedModel, traced: Any, value_range: Range | None) -> Reference:
-    """Run the model itself, eagerly, on the samples that suit it.
-
-    Raises:
-        ModelError: the model gives no float output, or fails on its own inputs.
-    """
-    from converters.cost import arithmetic
-
-    inputs, described = samples(traced.inputs, value_range, source.zoo)
-    outputs = run_in_batches(traced, inputs, traced.own_batch)
-    contractions, fan_in = arithmetic(traced.function)
-    library = f"Keras {_version('keras')} on TensorFlow {_version('tensorflow')}"
-    return Reference(
-        inputs,
-        outputs,
-        Workload(contractions, fan_in),
-        described,
-        library if source.keras is not None else f"TensorFlow {_version('tensorflow')}",
-    )
 
 
 def metadata(source: LoadedModel, traced: Any, options: ExportOptions, value_range: Range | None) -> dict[str, Any]:
@@ -152,25 +130,19 @@ def metadata(source: LoadedModel, traced: Any, options: ExportOptions, value_ran
             "source": source.origin,
             "kind": source.kind,
             "weights_sha256": traced.fingerprint,
-            "versions": {name: _version(name) for name in _VERSIONED} | {"python": platform.python_version()},
+            "versions": {name: version(name) for name in _VERSIONED} | {"python": platform.python_version()},
         },
     }
 
 
-def known_range(source: LoadedModel) -> Range | None:
-    """The values a model expects, where that is known: a zoo model's own, or those a first Rescaling layer undoes."""
-    if source.zoo is not None:
-        return (0.0, 1.0)
-    for layer in source.keras.layers if source.keras is not None else ():
-        if type(layer).__name__ in ("Rescaling", "Normalization"):
-            return (0.0, 255.0) if type(layer).__name__ == "Normalization" or _undoes_bytes(layer) else None
-        if layer.weights:
-            return None
-    return None
-
-
-def _undoes_bytes(layer: Any) -> bool:
-    return bool(np.all(np.asarray(layer.scale) <= 1 / 64))
+def _open(opener: Runtime, artifact: Artifact, options: ExportOptions) -> Any:
+    """A context of the open session, or of None where that is not possible here and was not asked for."""
+    try:
+        return opener.open(artifact)
+    except RuntimeUnavailableError:
+        if options.verify:
+            raise
+        return contextlib.nullcontext()
 
 
 def _convert(name: str, traced: Any, path: Path, settings: ConversionSettings) -> Artifact:
@@ -192,10 +164,3 @@ def _verify(session: Session, artifact: Artifact, reference: Reference, traced: 
     given = dataclasses.replace(reference, inputs=turned)
     verdicts = check(session, given, names, artifact.inputs[0].shape[0])
     return ParityReport(str(artifact.path), session.description, verdicts)
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import builtins
 import dataclasses
+import errno
 import os
 import shutil
 import sys
@@ -18,7 +19,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from converters.errors import ModelError
+from converters.errors import ModelError, OutputError
 from converters.lambdas.archive import HDF5_MAGIC, LAYER_KEYS, WEIGHTS, ModelArchive, layer_name, read_archive
 from converters.lambdas.hdf5 import check_content
 from converters.lambdas.keras_names import (
@@ -294,6 +295,8 @@ def check_links(archive: ModelArchive, limits: Limits | None = None) -> None:
         except ModelError:
             raise
         except Exception as error:
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
+                raise OutputError(f"{tempfile.gettempdir()}: no room to unpack {archive.path} in ({error})") from error
             # As in `read_archive`: a damaged file has a dozen ways to fail.
             what = f"the weights are damaged ({show(error)})"
             raise ModelError(f"{archive.path}: {what}: copy or download it again") from error

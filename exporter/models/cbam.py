@@ -69,10 +69,15 @@ class _Attention(keras.layers.Layer):  # type: ignore[misc]  # Keras ships no ty
 
     def _kernel(self) -> dict[str, Any]:
         # A shared initialiser instance would draw the same numbers for every kernel, so each sublayer gets a copy.
+        initializer = self.kernel_initializer
+        if isinstance(initializer, keras.initializers.Initializer):
+            initializer = type(initializer).from_config(initializer.get_config())
         return {
-            "kernel_initializer": type(self.kernel_initializer).from_config(self.kernel_initializer.get_config()),
+            "kernel_initializer": initializer,
             "kernel_regularizer": self.kernel_regularizer,
             "dtype": self.dtype_policy,
+            # Or a block that is frozen before it is built, such as a loaded one, would still move its statistics.
+            "trainable": self.trainable,
         }
 
     def _options(self) -> dict[str, Any]:
@@ -81,14 +86,8 @@ class _Attention(keras.layers.Layer):  # type: ignore[misc]  # Keras ships no ty
             "kernel_initializer": self.kernel_initializer,
             "kernel_regularizer": self.kernel_regularizer,
             "dtype": self.dtype_policy,
+            "trainable": self.trainable,
         }
-
-    def _mean(self, x: Any, axis: Any, keepdims: bool = False) -> Any:
-        # A half-precision sum over a large map loses digits or overflows (65504 / 112**2 = 5.2): accumulate in float32.
-        if self.compute_dtype in ("float16", "bfloat16"):
-            mean = ops.mean(ops.cast(x, "float32"), axis=axis, keepdims=keepdims)
-            return ops.cast(mean, self.compute_dtype)
-        return ops.mean(x, axis=axis, keepdims=keepdims)
 
     def _gate(self, logits: Any) -> Any:
         return keras.activations.get(self.dialect.gate)(logits)
@@ -162,7 +161,7 @@ class ChannelAttention(_Gate):
     def gate(self, x: Any, training: bool | None = None) -> Any:
         """The gate for the map `x`, broadcastable against it."""
         space = (1, 2) if self.data_format == "channels_last" else (2, 3)
-        logits = self._mlp(0, self._mean(x, space)) + self._mlp(-1, ops.max(x, axis=space))
+        logits = self._mlp(0, ops.mean(x, axis=space)) + self._mlp(-1, ops.max(x, axis=space))
         # One reshape, not two expand_dims: with an open batch LiteRT's CPU delegate takes a RESHAPE, not EXPAND_DIMS.
         shape = [-1, 1, 1, 1]
         shape[self._axis] = logits.shape[-1]
@@ -216,6 +215,7 @@ class SpatialAttention(_Gate):
                 momentum=dialect.norm_momentum,
                 gamma_initializer=dialect.norm_gamma,
                 dtype=self.dtype_policy,
+                trainable=self.trainable,
                 name="norm",
             )
             self.norm.build((None, height, width, 1))
@@ -225,7 +225,7 @@ class SpatialAttention(_Gate):
         last = self.data_format == "channels_last"
         pooled = {
             "max": ops.max(x, axis=self._axis, keepdims=last),
-            "avg": self._mean(x, self._axis, keepdims=last),
+            "avg": ops.mean(x, axis=self._axis, keepdims=last),
         }
         first, second = (pooled[name] if last else ops.expand_dims(pooled[name], -1) for name in self.dialect.pools)
         logits = self.conv(ops.concatenate([first, second], axis=-1))
@@ -256,6 +256,7 @@ class CBAM(_Attention):
     """
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
+        self._channels(input_shape)  # its error names this block, not a part of it
         self.channel = ChannelAttention(self.dialect, name="channel", **self._options())
         self.spatial = SpatialAttention(self.dialect, name="spatial", **self._options())
         self.channel.build(input_shape)

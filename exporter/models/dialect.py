@@ -23,6 +23,7 @@ _CHOICES: Final[Mapping[str, tuple[object, ...]]] = {
     "gate": ("sigmoid", "hard_sigmoid", "linear"),
     "order": ("channel_spatial", "spatial_channel", "parallel"),
     "norm_gamma": ("zeros", "ones"),
+    **dict.fromkeys(("shared_mlp", "mlp_bias", "spatial_bias", "spatial_norm", "residual"), (True, False)),
 }
 
 _TRAINING_ONLY: Final = frozenset({"norm_momentum", "norm_gamma"})
@@ -77,15 +78,22 @@ class Dialect:
                 f"a dialect takes either ratio (C // ratio) or fraction (C * fraction), not both or neither; "
                 f"got ratio={self.ratio!r}, fraction={self.fraction!r}"
             )
-        if self.ratio is not None and self.ratio < 1:
-            raise OptionError(f"ratio divides the channels and must be at least 1; got {self.ratio!r}")
-        if self.fraction is not None and not (self.fraction > 0 and math.isfinite(self.fraction)):
+        if self.ratio is not None and not _whole(self.ratio):
+            raise OptionError(
+                f"ratio divides the channels and must be a whole number of at least 1; got {self.ratio!r}"
+                " (a fraction that multiplies them is `fraction`)"
+            )
+        if self.fraction is not None and not (_real(self.fraction) and self.fraction > 0):
             raise OptionError(f"fraction multiplies the channels and must be above 0; got {self.fraction!r}")
-        if self.kernel_size < 1:
-            raise OptionError(f"kernel_size must be at least 1; got {self.kernel_size!r}")
-        object.__setattr__(self, "pools", tuple(self.pools))
-        if sorted(self.pools) != ["avg", "max"]:
+        if not _whole(self.kernel_size):
+            raise OptionError(f"kernel_size must be a whole number of at least 1; got {self.kernel_size!r}")
+        if not (_real(self.norm_epsilon) and self.norm_epsilon >= 0):
+            raise OptionError(f"norm_epsilon must be at least 0; got {self.norm_epsilon!r}")
+        if not (_real(self.norm_momentum) and 0 <= self.norm_momentum <= 1):
+            raise OptionError(f"norm_momentum must be from 0 to 1; got {self.norm_momentum!r}")
+        if not isinstance(self.pools, (tuple, list)) or tuple(self.pools) not in (("max", "avg"), ("avg", "max")):
             raise OptionError(f"pools must be ('max', 'avg') or ('avg', 'max'); got {self.pools!r}")
+        object.__setattr__(self, "pools", tuple(self.pools))
         for field, allowed in _CHOICES.items():
             value = getattr(self, field)
             if value not in allowed:
@@ -111,7 +119,7 @@ class Dialect:
         width = int(channels * self.fraction)
         if width < 1:
             raise ModelError(
-                f"the channel MLP would have int(C * ratio) = int({channels} * {self.fraction:g}) = 0 hidden units; "
+                f"the channel MLP would have int(C * ratio) = int({channels} * {self.fraction}) = 0 hidden units; "
                 f"with C = {channels} the smallest ratio that works is 1/{channels} = {_smallest_fraction(channels)}"
             )
         return width
@@ -141,11 +149,21 @@ class Dialect:
             if value not in DIALECTS:
                 raise OptionError(f"unknown dialect {value!r}{closest(value, DIALECTS)}")
             return DIALECTS[value]
-        fields = {field.name for field in dataclasses.fields(cls)}
+        if not isinstance(value, Mapping):
+            raise OptionError(f"a dialect is a Dialect, a preset's name or a dict of its fields; got {value!r}")
+        fields = [field.name for field in dataclasses.fields(cls)]
         for key in value:
             if key not in fields:
                 raise OptionError(f"unknown dialect field {key!r}{closest(key, fields)}")
         return cls(**value)
+
+
+def _whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _real(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _smallest_fraction(channels: int) -> str:

@@ -26,11 +26,13 @@ class Runs(Protocol):
 class Reference:
     """What the model gives: inputs and outputs by the model's names, samples first, and how the inputs were chosen.
 
-    `workload` is the arithmetic behind the outputs; `source` is what computed them, in words.
+    `truth` are the outputs of the same model in float64, or None where that cannot be had; `workload` is the arithmetic
+    behind the outputs; `source` is what computed them, in words.
     """
 
     inputs: Arrays
     outputs: Arrays
+    truth: Arrays | None
     workload: Workload
     described: str
     source: str
@@ -77,7 +79,9 @@ def check(session: Runs, reference: Reference, names: Mapping[str, str], batch: 
     """
     given = run_in_batches(session, {names[name]: array for name, array in reference.inputs.items()}, batch)
     return {
-        name: judge(expected, given.get(names[name]), reference.workload)
+        name: judge(
+            expected, given.get(names[name]), reference.truth[name] if reference.truth else None, reference.workload
+        )
         for name, expected in reference.outputs.items()
     }
 

@@ -37,10 +37,10 @@ def print_verification(out: Console, report: ParityReport, reference: Reference)
     out.print(table)
     for name, verdict in report.outputs.items():
         if verdict.reason:
-            out.print(f"  {name}: {verdict.reason}", markup=False)
+            out.print(f"  {name}: {verdict.reason}", markup=False, soft_wrap=True)
     for source in {v.tolerance.source for v in report.outputs.values() if v.tolerance}:
-        out.print(f"  tolerance = {source}, of the spread between samples", style="dim", markup=False)
-    out.print(f"  against {reference.source}, on {reference.described}", style="dim", markup=False)
+        out.print(f"  tolerance = {source}", style="dim", markup=False, soft_wrap=True)
+    out.print(f"  against {reference.source}, on {reference.described}", style="dim", markup=False, soft_wrap=True)
 
 
 def print_inspection(out: Console, found: Inspection) -> None:

@@ -40,25 +40,13 @@ class LiteRT:
         except (ValueError, RuntimeError) as error:
             text = " ".join(str(error).split())[:300]
             if "Select TensorFlow op" in text:
-                return _open_flex(artifact)
+                # TensorFlow 2.21's own interpreter has not got them either; there is no package that brings them.
+                raise RuntimeUnavailableError(
+                    f"{artifact.path.name}: holds TensorFlow (Flex) operations, which no TFLite runtime for Python has "
+                    f"built in, so it can be neither opened nor verified here; --no-verify writes it all the same"
+                ) from error
             raise ConversionError(f"{artifact.path.name}: LiteRT refuses it: {text}") from error
         return LiteRTSession(interpreter, f"{self.version()} (XNNPACK)")
-
-
-def _open_flex(artifact: Artifact) -> LiteRTSession:
-    """TensorFlow operations inside a TFLite file run only where TensorFlow is linked in: in its own interpreter."""
-    import tensorflow as tf
-
-    from converters import patches
-
-    try:
-        with patches.tflite_interpreter_deprecation():
-            interpreter = tf.lite.Interpreter(model_path=str(artifact.path))
-        interpreter.allocate_tensors()
-    except (ValueError, RuntimeError) as error:
-        text = " ".join(str(error).split())[:300]
-        raise ConversionError(f"{artifact.path.name}: TensorFlow's TFLite interpreter refuses it: {text}") from error
-    return LiteRTSession(interpreter, f"tensorflow {tf.__version__} (TFLite with Flex)")
 
 
 class LiteRTSession(ClosingSession):

@@ -15,9 +15,6 @@ from exporter.models.cbam import CBAM
 from exporter.models.dialect import Dialect
 from exporter.models.insert import add_cbam
 
-# Keras reads variables with np.array, and TensorFlow's __array__ does not take NumPy 2's `copy` keyword.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-
 LINEAR = Dialect(ratio=4, gate="linear")
 """With linear gates the block is exactly the identity once its gates are made 1, see `open_gates`."""
 

@@ -24,7 +24,6 @@ from exporter.models.cbam import CBAM
 REGISTERED = ("cbam_export>CBAM", "cbam_export>ChannelAttention", "cbam_export>SpatialAttention")
 
 # Keras's TensorFlow backend hands its variables to NumPy 2 without a `copy` argument.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 
 def functional() -> keras.Model:

@@ -17,9 +17,6 @@ from exporter.models.backbones import BACKBONES, build_model
 from exporter.models.cbam import CBAM
 from exporter.models.summary import ModelSummary, summarise, trace
 
-# Keras reads variables with np.array, and TensorFlow's __array__ does not take NumPy 2's `copy` keyword.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-
 PARAMETERS = [  # name, trainable, with statistics: Woo et al. 2018, table 4, and PyTorch's models to the unit
     ("resnet18", 11_689_512, 11_699_112),
     ("resnet34", 21_797_672, 21_814_696),
