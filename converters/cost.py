@@ -48,18 +48,21 @@ def cost(function: Any) -> Cost:
     return _Counter().graph(function.graph)
 
 
-def arithmetic(function: Any) -> tuple[int, int]:
-    """How many contractions a ConcreteFunction holds, and the largest fan-in among them, for any function.
+def arithmetic(function: Any) -> tuple[int, int, int]:
+    """How many contractions any ConcreteFunction holds, the largest fan-in among them, and the largest side, in pixels,
+    that an interpolating resize reads (0 without one).
 
     Unlike `cost` it needs no static map: sizes that are open count as 1, a loop's body counts once, and a contraction
     of a kind that is not known here counts with the largest size it sees.
     """
-    contractions = largest = 0
+    contractions = largest = side = 0
     for op in graph_operations(function):
         if op.type in _COUNTS or op.type in _UNCOUNTED:
             contractions += 1
             largest = max(largest, _fan_in(op))
-    return contractions, largest
+        elif op.type in _RESIZES:
+            side = max(side, *(int(size or 0) for size in op.inputs[0].shape[1:3]))
+    return contractions, largest, side
 
 
 def graph_operations(function: Any) -> Iterator[Any]:
@@ -215,6 +218,8 @@ _COUNTS: Final[Mapping[str, Callable[[Any], Cost]]] = {
     "BatchMatMulV3": lambda op: _matmul(op, "adj_x", (-1, -2)),
     "Einsum": _einsum,
 }
+
+_RESIZES: Final = frozenset({"ResizeBilinear", "ResizeBicubic", "ResizeArea", "ScaleAndTranslate"})
 
 _UNCOUNTED: Final = frozenset(
     {

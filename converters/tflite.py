@@ -17,9 +17,10 @@ import tensorflow as tf
 
 from converters import patches, savedmodel
 from converters.artifact import TensorSpec
+from converters.calls import SIGNATURE
 from converters.errors import ConversionError, ModelError
 from converters.settings import ConversionSettings
-from converters.trace import SIGNATURE, TracedModel
+from converters.trace import TracedModel
 
 METADATA_FILE: Final = "metadata.json"
 LABELS_FILE: Final = "labels.txt"

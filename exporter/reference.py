@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from converters.errors import ModelError
-from exporter.parity.check import Reference, run_in_batches
-from exporter.parity.verdict import Workload
+from exporter.parity.check import Arrays, Reference, run_in_batches
+from exporter.parity.verdict import OwnError, Workload
 from exporter.samples import Range, samples
 from exporter.source import LoadedModel
 
@@ -25,18 +27,47 @@ def make_reference(source: LoadedModel, traced: Any, value_range: Range | None) 
         ModelError: no samples can be made for an input.
     """
     from converters.cost import arithmetic
-    from converters.trace import Float64Twin
 
     inputs, described = samples(traced.inputs, value_range, source.zoo)
-    outputs = run_in_batches(traced, inputs, traced.own_batch)
+    run = functools.partial(_run, traced=traced, inputs=inputs)
+    outputs = run(traced.original)
     by = f"TensorFlow {version('tensorflow')}"
     by = by if source.keras is None else f"Keras {version('keras')} on {by}"
-    truth = None
+    own_error = None
     try:
-        truth = run_in_batches(Float64Twin(traced), inputs, traced.own_batch)
+        own_error = _own_error(traced, outputs, run)
     except ModelError as error:
         by += f" ({error})"
-    return Reference(inputs, outputs, truth, Workload(*arithmetic(traced.function)), described, by)
+    return Reference(inputs, outputs, own_error, Workload(*arithmetic(traced.function)), described, by)
+
+
+def _own_error(traced: Any, outputs: Arrays, run: Callable[[Any], Arrays]) -> dict[str, OwnError]:
+    """By output, what rounding does to the model: measured against its float64 twin."""
+    from converters.calls import first_line
+    from converters.trace import float64_call
+
+    try:
+        truth = run(float64_call(traced))
+    except ModelError:
+        raise
+    except Exception as error:  # layers raise many kinds for a type they do not know
+        raise ModelError(f"its float64 twin does not run: {first_line(error)}") from error
+    single = run(traced.traced) if traced.recast else outputs
+
+    def distance(name: str, arrays: Arrays) -> float:
+        return float(np.max(np.abs(arrays[name].astype(np.float64) - truth[name]), initial=0.0))
+
+    return {name: OwnError(distance(name, outputs), distance(name, single)) for name in truth}
+
+
+def _run(call: Any, traced: Any, inputs: Arrays) -> dict[str, np.ndarray]:
+    from converters.trace import run_call
+
+    class Eager:
+        def run(self, batch: Arrays) -> dict[str, np.ndarray]:
+            return run_call(call, traced, batch)
+
+    return run_in_batches(Eager(), inputs, call.own_batch)
 
 
 def known_range(source: LoadedModel) -> Range | None:

@@ -119,11 +119,11 @@ def _from_path(path: Path, on_step: Callable[[str], None]) -> LoadedModel:
 
     if archive.is_saved_model(path):
         on_step("starting TensorFlow")
-        from converters.trace import load_saved_model
+        from converters import savedmodel
 
         on_step(f"loading {path.name}")
         return LoadedModel(
-            _file_name(path.resolve().name), "saved_model", path.name, saved=load_saved_model(path), path=path
+            _file_name(path.resolve().name), "saved_model", path.name, saved=savedmodel.load(path), path=path
         )
     keras_model = _open_keras(path, on_step)
     return LoadedModel(_file_name(path.stem), "keras", path.name, keras=keras_model, path=path)

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from exporter.parity.verdict import OutputVerdict, Verdict, Workload, judge
+from exporter.parity.verdict import OutputVerdict, OwnError, Verdict, Workload, judge
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -24,15 +24,19 @@ class Runs(Protocol):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Reference:
-    """What the model gives: inputs and outputs by the model's names, samples first, and how the inputs were chosen.
+    """What the model gives.
 
-    `truth` are the outputs of the same model in float64, or None where that cannot be had; `workload` is the arithmetic
-    behind the outputs; `source` is what computed them, in words.
+    Attributes:
+        inputs, outputs: by the model's names, samples first.
+        own_error: by output, what rounding does to the model; None where that cannot be had.
+        workload: the arithmetic behind the outputs.
+        described: how the inputs were chosen, in words.
+        source: what computed the outputs, in words.
     """
 
     inputs: Arrays
     outputs: Arrays
-    truth: Arrays | None
+    own_error: Mapping[str, OwnError] | None
     workload: Workload
     described: str
     source: str
@@ -80,7 +84,10 @@ def check(session: Runs, reference: Reference, names: Mapping[str, str], batch: 
     given = run_in_batches(session, {names[name]: array for name, array in reference.inputs.items()}, batch)
     return {
         name: judge(
-            expected, given.get(names[name]), reference.truth[name] if reference.truth else None, reference.workload
+            expected,
+            given.get(names[name]),
+            reference.own_error[name] if reference.own_error else None,
+            reference.workload,
         )
         for name, expected in reference.outputs.items()
     }

@@ -39,10 +39,20 @@ class Verdict(enum.StrEnum):
 @dataclasses.dataclass(frozen=True, slots=True)
 class Workload:
     """For where no float64 truth is at hand: how many contractions (convolutions, matrix products) the model holds, and
-    the largest number of products summed into one element."""
+    the largest number of products summed into one element. And the largest side, in pixels, that a resize reads."""
 
     contractions: int
     fan_in: int
+    resized_side: int = 0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class OwnError:
+    """The largest distance from the model run in float64: of the reference, and of a float32 run of the model. They are
+    the same for a model that computes in float32."""
+
+    reference: float
+    float32: float
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -63,14 +73,24 @@ class OutputVerdict:
     tolerance: Tolerance | None
 
 
-def measured_tolerance(reference: np.ndarray, truth: np.ndarray, spread: float) -> Tolerance:
-    """Tolerance for float32 against float32, from the reference's own error: its largest distance from the same model
-    run in float64. That error is what rounding does to this very model on these very inputs."""
-    own = float(np.max(np.abs(reference.astype(np.float64) - truth), initial=0.0))
-    last = LAST_ROUNDINGS * UNIT_ROUNDOFF_FP32 * float(np.max(np.abs(truth), initial=0.0))
+def measured_tolerance(reference: np.ndarray, own: OwnError, work: Workload, spread: float) -> Tolerance:
+    """Tolerance for a float32 artifact, from what rounding does to this very model on these very inputs.
+
+    The artifact's distance from the reference is at most the reference's from the truth, which is known, and its own
+    from the truth, which is taken to be like that of another float32 run, times SAFETY_FP32.
+
+    A resize is added, since TensorFlow computes its coordinates in float32 in the float64 run as well: scale and
+    product are each rounded, so that a coordinate of up to `side` pixels is off by up to 2 u side of a pixel, and
+    neighbouring pixels differ by about the spread.
+    """
+    last = LAST_ROUNDINGS * UNIT_ROUNDOFF_FP32 * float(np.max(np.abs(reference), initial=0.0))
+    resize = 2 * UNIT_ROUNDOFF_FP32 * work.resized_side
+    half = own.reference / spread if own.reference > own.float32 else 0.0
     return Tolerance(
-        (SAFETY_FP32 * own + last) / spread,
-        f"{SAFETY_FP32:g} x the model's own float32 error against float64, {own / spread:.1e} of the spread",
+        SAFETY_FP32 * (own.float32 / spread + resize) + half + last / spread,
+        f"{SAFETY_FP32:g} x the model's float32 error against float64, {own.float32 / spread:.1e} of the spread"
+        + (f", and {half:.1e} for the lower precision of the model itself" if half else "")
+        + (f", and {resize:.1e} for a resize of {work.resized_side} pixels" if resize else ""),
     )
 
 
@@ -92,9 +112,9 @@ def derived_tolerance(work: Workload, metrics: Metrics) -> Tolerance:
 
 
 def judge(
-    reference: np.ndarray, candidate: np.ndarray | None, truth: np.ndarray | None, work: Workload
+    reference: np.ndarray, candidate: np.ndarray | None, own_error: OwnError | None, work: Workload
 ) -> OutputVerdict:
-    """Judge one output over all samples (axis 0) by the float64 truth, or by the workload where that is None.
+    """Judge one output over all samples (axis 0) by the model's own error, or by the workload where that is not known.
 
     What is missing, of another shape, or non-finite where the reference is finite fails before anything is measured.
     """
@@ -108,10 +128,10 @@ def judge(
             return OutputVerdict(Verdict.FAILED, "the reference is constant and the candidate is not it", metrics, None)
         reason = "the output is the same for every sample: nothing could fail"
         return OutputVerdict(Verdict.NOT_INFORMATIVE, reason, metrics, None)
-    if truth is None:
+    if own_error is None:
         tolerance = derived_tolerance(work, metrics)
     else:
-        tolerance = measured_tolerance(reference, truth, metrics.spread)
+        tolerance = measured_tolerance(reference, own_error, work, metrics.spread)
     if metrics.relative > tolerance.relative:
         return OutputVerdict(
             Verdict.FAILED, f"differs by {metrics.relative:.2g} of the output's spread", metrics, tolerance
