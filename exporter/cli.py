@@ -16,7 +16,7 @@ import click
 
 from converters.artifact import Precision
 from converters.errors import CbamError, OptionError, closest
-from exporter.formats import FORMATS
+from exporter.formats import FORMATS, PRECISIONS
 
 CHECK_FAILED = 1
 INTERRUPTED = 130
@@ -193,10 +193,6 @@ def cbam() -> None:
     """Bring attention CNNs from Keras to the edge, and prove that they still compute the same."""
 
 
-def _formats_help() -> str:
-    return "  \n".join(f"{row.name}: {row.summary}." for row in FORMATS.values())
-
-
 @cbam.command()
 @click.argument("model", required=False)
 @click.option(
@@ -209,7 +205,7 @@ def _formats_help() -> str:
     type=Choice(tuple(FORMATS)),
     help="What to write; may be given several times.",
 )
-@click.option("-p", "--precision", default="fp32", show_default=True, type=Choice(tuple(Precision)), help="Arithmetic.")
+@click.option("-p", "--precision", default="fp32", show_default=True, type=Choice(PRECISIONS), help="Arithmetic.")
 @click.option("--batch", type=BatchSize(), help="Batch size.  [default: the model's own if fixed, else 1]")
 @click.option(
     "--input-shape",

@@ -75,3 +75,6 @@ FORMATS: Final[Mapping[str, Format]] = {
         ),
     )
 }
+
+PRECISIONS: Final = tuple(dict.fromkeys(str(each) for row in FORMATS.values() for each in row.precisions))
+"""Every precision that some format can be written in."""

@@ -26,6 +26,7 @@ def workspace(folder: Path) -> Iterator[Path]:
         OutputError: the folder cannot be made or written to, or the disk is full.
     """
     partial = folder / f"{_MARK}{os.getpid()}"
+    new = not folder.exists()
     with _disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         _remove_stale(folder)
@@ -35,6 +36,9 @@ def workspace(folder: Path) -> Iterator[Path]:
             yield partial
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+        if new:
+            with contextlib.suppress(OSError):  # not empty: something was published
+                folder.rmdir()
 
 
 def check_target(target: Path, source: Path | None) -> None:

@@ -12,7 +12,7 @@ from exporter.parity.verdict import OutputVerdict, OwnError, Verdict, Workload, 
 
 Arrays = Mapping[str, np.ndarray]
 
-OPEN_BATCH = 32  # samples a call where the batch is open; the last call is smaller, so that resizing is tried as well
+OPEN_BATCH = 128  # samples a call at most, where the batch is open
 
 
 class Runs(Protocol):
@@ -65,7 +65,8 @@ def run_in_batches(session: Runs, inputs: Arrays, batch: int | None) -> dict[str
     """Run all samples through a session of a fixed batch (the last one filled up by repetition) or an open one."""
     parts: dict[str, list[np.ndarray]] = {}
     samples = len(next(iter(inputs.values())))
-    for start, size in _slices(samples, batch or OPEN_BATCH):
+    # Where the batch is open, there are always two sizes of it, so that resizing is tried as well.
+    for start, size in _slices(samples, batch or min(OPEN_BATCH, max(1, 2 * samples // 3))):
         chunk = {name: array[start : start + size] for name, array in inputs.items()}
         if batch and size < batch:
             chunk = {name: np.resize(array, (batch, *array.shape[1:])) for name, array in chunk.items()}

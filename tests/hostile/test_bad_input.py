@@ -26,7 +26,7 @@ def refused(model: Any, out: Path, match: str, kind: type[Exception] = ModelErro
     with pytest.raises(kind, match=match) as caught:
         export(model, ExportOptions(output=out, **options))
     assert "\n" not in str(caught.value)
-    assert not out.exists() or not list(out.iterdir())
+    assert not out.exists()
     return str(caught.value)
 
 
@@ -175,7 +175,7 @@ except OutputError as error:
 """
     ran = subprocess.run([sys.executable, "-c", code, name], cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert ran.stdout.startswith("out: the disk is full"), ran.stderr[-2000:]
-    assert not list((tmp_path / "out").iterdir())
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_model_itself_is_never_overwritten(tiny: Any, tmp_path: Path) -> None:
@@ -226,10 +226,10 @@ def test_a_killed_export_leaves_nothing_under_the_final_name(tmp_path: Path, sto
         time.sleep(0.01)
     process.send_signal(stop)
     process.wait(timeout=60)
-    assert not [path for path in out.iterdir() if not path.name.startswith(".cbam-partial-")]
     if stop is signal.SIGTERM:
-        assert not list(out.iterdir())
-    else:
+        assert not out.exists()
+    else:  # what a kill that cannot be caught leaves bears no final name, and the next run clears it away
+        assert not [path for path in out.iterdir() if not path.name.startswith(".cbam-partial-")]
         result = export(None, ExportOptions(output=out, verify=False))
         assert {path.name for path in out.iterdir()} == {"cbam-mnist.onnx", "cbam-mnist.onnx.json"}
         assert result.artifacts[0].path.is_file()
