@@ -149,7 +149,9 @@ def _open_keras(path: Path, on_step: Callable[[str], None]) -> Any:
         try:
             return keras.saving.load_model(named, compile=False, safe_mode=True)
         except Exception as error:  # Keras raises many kinds for a file it cannot rebuild
-            raise ModelError(f"{path}: Keras cannot rebuild this model: {_reason(error)}") from error
+            wrote = f"Keras {archive.keras_version}" if archive.keras_version else "an unknown Keras"
+            reason = f"written by {wrote}, and Keras {keras.__version__} cannot rebuild it: {_reason(error)}"
+            raise ModelError(f"{path}: {reason}") from error
 
 
 REGISTERED = ("cbam_export>CBAM", "cbam_export>ChannelAttention", "cbam_export>SpatialAttention")
