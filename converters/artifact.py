@@ -99,7 +99,9 @@ class Artifact:
     def sidecar_text(self) -> str:
         # The sidecar names the file beside it, so that the pair can be moved together.
         body = {**self.to_json(), "path": self.path.name}
-        return json.dumps({"schema": SIDECAR_SCHEMA, **body, "metadata": self.metadata}, indent=2) + "\n"
+        return (
+            json.dumps({"schema": SIDECAR_SCHEMA, **body, "metadata": self.metadata}, indent=2, allow_nan=False) + "\n"
+        )
 
     @classmethod
     def load(cls, path: Path) -> Artifact:

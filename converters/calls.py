@@ -75,6 +75,11 @@ def keras_call(model: Any, shapes: Shapes) -> Call:
         result = model(keras.tree.pack_sequence_as(structure, list(tensors)), training=False)
         return [result[n] for n in outputs] if isinstance(outputs, dict) else list(keras.tree.flatten(result))
 
+    called: dict[str, str] = {}
+    for spec in specs:
+        alike = called.setdefault(re.sub(r"\W", "_", spec.name), spec.name)
+        if alike != spec.name:
+            raise ModelError(f"inputs {alike!r} and {spec.name!r} are one name to TensorFlow; rename one of them")
     unique = _unique(names, [spec.name for spec in specs])
     return Call(call, tuple(specs), tuple(unique), data_format(model), model)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,8 +33,10 @@ def convert(
         ConversionError: a conversion whose result onnx.checker (full_check) refuses.
     """
     model = _to_onnx(traced, settings)
-    _fold_scales(model.graph)
-    _number_anew(model.graph)
+    if not any(_subgraphs(node) for node in model.graph.node):
+        # With branches and loops, a tensor may be read from inside of them, which these two do not look into.
+        _fold_scales(model.graph)
+        _number_anew(model.graph)
     _name_batch(model.graph)
     if settings.opset > _TF2ONNX_NEWEST:
         model = onnx.version_converter.convert_version(model, settings.opset)
@@ -85,14 +88,31 @@ def _to_onnx(traced: TracedModel, settings: ConversionSettings) -> Any:
 def _rename(graph: Any, names: dict[str, str]) -> None:
     """Give graph inputs and outputs the user's names; an inner tensor that bears one of them is renamed."""
     final = set(names.values())
-    used = {name for node in graph.node for name in (*node.input, *node.output)} | {t.name for t in graph.initializer}
+    nodes = list(_all_nodes(graph))
+    used = {name for node in nodes for name in (*node.input, *node.output)} | {t.name for t in graph.initializer}
     table = {name: f"{name}__inner" for name in used & final if name not in names}
     table |= names
-    for node in graph.node:
+    for node in nodes:
         node.input[:] = [table.get(name, name) for name in node.input]
         node.output[:] = [table.get(name, name) for name in node.output]
+        for subgraph in _subgraphs(node):
+            for value in subgraph.output:
+                value.name = table.get(value.name, value.name)
     for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
         value.name = table.get(value.name, value.name)
+
+
+def _all_nodes(graph: Any) -> Iterator[Any]:
+    """The nodes of a graph and of the branches and loops in it, which read the outer graph's tensors by name."""
+    for node in graph.node:
+        yield node
+        for subgraph in _subgraphs(node):
+            yield from _all_nodes(subgraph)
+
+
+def _subgraphs(node: Any) -> list[Any]:
+    graphs = [attribute.g for attribute in node.attribute if attribute.HasField("g")]
+    return graphs + [graph for attribute in node.attribute for graph in attribute.graphs]
 
 
 def _fold_scales(graph: Any) -> None:

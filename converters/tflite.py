@@ -11,7 +11,7 @@ import re
 import tempfile
 import zipfile
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import tensorflow as tf
 
@@ -38,7 +38,7 @@ def convert(
     """
     # By way of a SavedModel, because only that keeps the names of inputs and outputs as a signature.
     with tempfile.TemporaryDirectory(prefix=".cbam-", dir=path.parent) as folder:
-        savedmodel.write(savedmodel.servable(traced), traced, Path(folder))
+        savedmodel.write(savedmodel.Servable(traced), traced, Path(folder))
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[SIGNATURE])
         if settings.select_tf_ops:
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS, tf.lite.OpsSet.SELECT_TF_OPS]
@@ -49,9 +49,32 @@ def convert(
             raise _explain(error) from error
     if content[4:8] != _IDENTIFIER:
         raise ConversionError("TFLiteConverter gave bytes that are not a TFLite flatbuffer")
+    declared = _declared(content, traced)
     path.write_bytes(content)
     _append_metadata(path, settings)
-    return traced.inputs, traced.outputs
+    return declared
+
+
+def _declared(content: bytes, traced: TracedModel) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    """Inputs and outputs as the flatbuffer's signature declares them, in the model's order."""
+    from tensorflow.lite.python import schema_py_generated as schema
+
+    model = schema.Model.GetRootAs(content, 0)
+    signature, graph = model.SignatureDefs(0), model.Subgraphs(0)
+    types = {code: name.lower() for name, code in vars(schema.TensorType).items() if not name.startswith("_")}
+
+    def spec(entry: Any, of: TensorSpec) -> TensorSpec:
+        tensor = graph.Tensors(entry.TensorIndex())
+        sizes = tensor.ShapeSignatureAsNumpy() if tensor.ShapeSignatureLength() else tensor.ShapeAsNumpy()
+        shape = tuple(None if size < 0 else int(size) for size in sizes) if tensor.ShapeLength() else ()
+        return TensorSpec(of.name, shape, types[tensor.Type()], of.layout)
+
+    inputs = {e.Name().decode(): e for e in map(signature.Inputs, range(signature.InputsLength()))}
+    outputs = {e.Name().decode(): e for e in map(signature.Outputs, range(signature.OutputsLength()))}
+    return (
+        tuple(spec(inputs[model.name], model) for model in traced.inputs),
+        tuple(spec(outputs[model.name], model) for model in traced.outputs),
+    )
 
 
 def read_metadata(path: Path) -> dict[str, str]:

@@ -85,6 +85,12 @@ def trace_saved_model(loaded: Any, batch: Batch = None, shapes: Shapes | None = 
     """Trace the signature of a loaded SavedModel (`converters.savedmodel.load`); arguments as `trace_keras`."""
     variables = loaded.signatures[SIGNATURE].graph.variables
     _check_finite((variable.name, variable) for variable in variables)
+    for op in graph_operations(loaded.signatures[SIGNATURE]):
+        # A frozen graph holds its weights as constants. Infinity is a usual constant of masks, NaN of none.
+        if op.type != "Const" or not op.outputs[0].dtype.is_floating:
+            continue
+        if np.isnan(tf.make_ndarray(op.get_attr("value")).astype(np.float32)).any():
+            raise ModelError(f"the SavedModel's constant {op.name!r} holds NaN; it cannot be exported")
     call = saved_model_call(loaded, shapes or {})
     traced = _trace(call, call, batch, _fingerprint([variable.numpy() for variable in variables]))
     return dataclasses.replace(traced, owner=loaded)
@@ -94,8 +100,10 @@ def run_call(call: Call, traced: TracedModel, inputs: Mapping[str, np.ndarray]) 
     """Run the model itself or a twin of it eagerly: arrays by the traced model's input names, cast to the call's own
     types, to arrays by its output names."""
     pairs = zip(call.inputs, traced.inputs, strict=True)
-    tensors = [tf.cast(tf.convert_to_tensor(inputs[spec.name]), own.dtype) for own, spec in pairs]
-    return {spec.name: out.numpy() for spec, out in zip(traced.outputs, call.run(*tensors), strict=True)}
+    # On the CPU: a GPU rounds the operands of float32 products to TF32 unless told otherwise.
+    with tf.device("/CPU:0"):
+        tensors = [tf.cast(tf.convert_to_tensor(inputs[spec.name]), own.dtype) for own, spec in pairs]
+        return {spec.name: out.numpy() for spec, out in zip(traced.outputs, call.run(*tensors), strict=True)}
 
 
 def float64_call(traced: TracedModel) -> Call:
@@ -104,9 +112,18 @@ def float64_call(traced: TracedModel) -> Call:
     Raises:
         ModelError: the model was a SavedModel, or has no such twin (`converters.twin`).
     """
+    return _twin_call(traced, "float64")
+
+
+def float32_call(traced: TracedModel) -> Call:
+    """The call of a copy of the model, rebuilt from its config in float32. Errors as `float64_call`."""
+    return _twin_call(traced, "float32")
+
+
+def _twin_call(traced: TracedModel, dtype: str) -> Call:
     if traced.original.model is None:
         raise ModelError("a SavedModel has no float64 twin")
-    return keras_call(twin(traced.original.model, "float64"), {})
+    return keras_call(twin(traced.original.model, dtype), {})
 
 
 def _trace(original: Call, call: Call, batch: Batch, fingerprint: str) -> TracedModel:

@@ -230,8 +230,8 @@ def export(model: str | None, as_json: bool, verbose: bool, silent: bool, **give
     MODEL is a .keras or .h5 file, a SavedModel folder, the name of a trained model that is shipped (cbam-mnist, the
     default; `cbam models` lists all), or the name of a backbone, which then has random weights.
 
-    Exit codes: 0 done and verified, 1 done but a check failed, 2 bad input or usage, 3 a conversion failed,
-    4 a runtime is not available.
+    Exit codes: 0 done and verified (or NOT INFORMATIVE: nothing failed), 1 done but a check failed, 2 bad input or
+    usage, 3 a conversion failed, 4 a runtime is not available.
     """
     with session(verbose, silent, as_json) as report:
         from exporter.options import ExportOptions
@@ -258,7 +258,15 @@ def export(model: str | None, as_json: bool, verbose: bool, silent: bool, **give
                 out.print()
                 print_verification(out, checked, result.reference)
             for artifact in result.artifacts if not result.reports else ():
-                out.print(f"  {artifact.path}: written and opened, not verified", markup=False)
+                how = (
+                    "written; no runtime here can open it" if artifact.path in result.unopened else "written and opened"
+                )
+                out.print(f"  {artifact.path}: {how}; not verified", markup=False)
+        else:
+            for checked in result.reports:
+                for name, verdict in checked.outputs.items():
+                    if verdict.reason:
+                        report.stream.write(f"{checked.artifact}: {name}: {verdict.verdict}: {verdict.reason}\n")
         if as_json:
             from exporter.report.schema import export_json
 

@@ -30,7 +30,7 @@ def inspect(model: Any = None, *, on_step: Step = lambda step: None) -> Inspecti
     if source.keras is None:
         raise OptionError(f"{source.origin}: a SavedModel holds no layers to inspect; it can be exported")
     on_step("counting")
-    return inspect_keras(source.name, known_models().get(source.name, ""), source.keras)
+    return inspect_keras(source.name, source.keras)
 
 
 def model_table(names: Iterable[str] = (), *, on_step: Step = lambda step: None) -> list[Inspection]:
@@ -48,7 +48,7 @@ def model_table(names: Iterable[str] = (), *, on_step: Step = lambda step: None)
     for name in chosen:
         source = load_source(name)
         on_step(f"counting {name}")
-        rows.append(inspect_keras(name, known[name], source.keras))
+        rows.append(inspect_keras(name, source.keras))
     return rows
 
 

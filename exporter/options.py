@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -64,8 +65,8 @@ class ExportOptions:
         ):
             if given and owner not in self.formats:
                 raise OptionError(f"{option} is for --format {owner}; asked for: {', '.join(self.formats)}")
-        if self.input_range is not None and not self.input_range[0] < self.input_range[1]:
-            raise OptionError(f"--input-range takes MIN,MAX with MIN below MAX; got {self.input_range}")
+        if self.input_range is not None and not -math.inf < self.input_range[0] < self.input_range[1] < math.inf:
+            raise OptionError(f"--input-range takes MIN,MAX with MIN below MAX, both finite; got {self.input_range}")
         if self.opset is not None:
             self._check_opset(self.opset)
 

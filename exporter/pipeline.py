@@ -12,16 +12,16 @@ from typing import Any, Final
 import numpy as np
 
 from converters.artifact import Artifact, fingerprint_path
-from converters.errors import ModelError, RuntimeUnavailableError
+from converters.errors import CbamError, ConversionError, ModelError, RuntimeUnavailableError
 from converters.settings import DEFAULT_OPSET, ConversionSettings
 from exporter.formats import FORMATS
 from exporter.options import ExportOptions
 from exporter.parity.check import ParityReport, Reference, by_position, check
-from exporter.publish import check_target, publish, workspace
+from exporter.publish import check_target, disk_errors, publish, workspace
 from exporter.reference import known_range, make_reference, version
 from exporter.runtimes.base import Runtime, Session
 from exporter.runtimes.table import runtime
-from exporter.samples import Range
+from exporter.samples import Range, takes_range
 from exporter.source import LoadedModel, load_source
 
 Step = Callable[[str], None]
@@ -33,16 +33,18 @@ _VERSIONED: Final = ("cbam-export", "tensorflow", "keras", "tf2onnx", "onnx", "o
 class ExportResult:
     """What an export gave: artifacts in the order of the formats asked for, and a report for each that was verified.
 
-    `reference` is what they were verified against, None with `verify=False`.
+    `reference` is what they were verified against, None with `verify=False`. `unopened` are artifacts that no runtime
+    here can open, which are written only with `verify=False`.
     """
 
     artifacts: tuple[Artifact, ...]
     reports: tuple[ParityReport, ...]
     reference: Reference | None
+    unopened: tuple[Path, ...] = ()
 
     @property
     def passed(self) -> bool:
-        """Whether no verification failed."""
+        """Whether no verification failed; an output that is NOT INFORMATIVE has not."""
         return all(report.passed for report in self.reports)
 
 
@@ -58,9 +60,11 @@ def export(
         on_step: told what is being done, before it is done.
 
     Raises:
-        UsageError: the model cannot be opened or exported as asked, or the output not written. Nothing is left behind.
+        UsageError: the model cannot be opened or exported as asked, or the output not written.
         ConversionError: a converter failed, or its result does not pass its own checker.
         RuntimeUnavailableError: the format's runtime is not installed.
+
+    All formats are published or, where one of these is raised, none; what stood there before then stands there still.
     """
     options = options or ExportOptions()
     runtimes = {name: runtime(FORMATS[name].runtime) for name in options.formats}
@@ -82,24 +86,32 @@ def export(
         inputs_as_nchw=options.inputs_as_nchw,
         select_tf_ops=options.select_tf_ops,
     )
-    artifacts, reports = [], []
-    reference = None
-    for name in options.formats:
-        with workspace(options.output) as folder:
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(workspace(options.output))
+        complete, sessions = {}, {}
+        for name in options.formats:
             on_step(f"converting to {name}")
-            complete = _convert(name, traced, folder / targets[name].name, settings)
+            with disk_errors(options.output):
+                complete[name] = _convert(name, traced, folder / targets[name].name, settings)
             on_step(f"opening it in {runtimes[name].version()}")
-            with _open(runtimes[name], complete, options) as session:
-                publish(complete, targets[name])
-                artifact = dataclasses.replace(complete, path=targets[name])
-                artifacts.append(artifact)
-                if options.verify and session is not None:
-                    if reference is None:
-                        on_step("running the model itself")
-                        reference = make_reference(source, traced, value_range)
-                    on_step(f"running the {name} artifact on {reference.samples} samples")
-                    reports.append(_verify(session, artifact, reference, traced))
-    return ExportResult(tuple(artifacts), tuple(reports), reference)
+            session = _open(runtimes[name], complete[name], options)
+            sessions[name] = None if session is None else stack.enter_context(session)
+        reference = None
+        if options.verify:
+            on_step("running the model itself")
+            reference = make_reference(source, traced, value_range)
+        # From here on nothing of the request can be at fault: all formats are published, or none was.
+        artifacts = {name: dataclasses.replace(complete[name], path=targets[name]) for name in options.formats}
+        for name in options.formats:
+            with disk_errors(options.output):
+                publish(complete[name], targets[name])
+        reports = []
+        for name, session in sessions.items():
+            if reference is not None and session is not None:
+                on_step(f"running the {name} artifact on {reference.samples} samples")
+                reports.append(_verify(session, artifacts[name], reference, traced))
+        unopened = tuple(artifacts[name].path for name, session in sessions.items() if session is None)
+    return ExportResult(tuple(artifacts.values()), tuple(reports), reference, unopened)
 
 
 def trace(source: LoadedModel, options: ExportOptions) -> Any:
@@ -115,15 +127,22 @@ def trace(source: LoadedModel, options: ExportOptions) -> Any:
 def metadata(source: LoadedModel, traced: Any, options: ExportOptions, value_range: Range | None) -> dict[str, Any]:
     """What is stored inside the artifact: no path, no user name, no time, so that equal input gives equal bytes."""
     labels = options.labels or (source.zoo.labels if source.zoo else None)
-    for spec in traced.outputs:
-        if labels and len(traced.outputs) == 1 and len(spec.shape) == 2 and spec.shape[1] != len(labels):
-            raise ModelError(f"{len(labels)} labels were given; output {spec.name!r} has {spec.shape[1]} classes")
+    classes = {spec.shape[1] for spec in traced.outputs if len(spec.shape) == 2}
+    if options.labels and len(options.labels) not in classes:
+        have = " and ".join(str(spec) for spec in traced.outputs)
+        raise ModelError(f"{len(options.labels)} labels were given; the model has the outputs {have}")
+    if source.zoo and options.input_range not in (None, known_range(source)):
+        raise ModelError(f"{source.name} takes values in 0..1; it was trained so, and --input-range cannot change that")
     return {
         "name": source.name,
         "description": source.zoo.summary if source.zoo else f"exported by cbam-export from {source.origin}",
         "labels": list(labels) if labels else None,
         "preprocessing": {
-            spec.name: {"layout": spec.layout, "range": list(value_range) if value_range else None, "dtype": spec.dtype}
+            spec.name: {
+                "layout": spec.layout,
+                "range": list(value_range) if value_range and takes_range(spec) else None,
+                "dtype": spec.dtype,
+            }
             for spec in traced.inputs
         },
         "provenance": {
@@ -135,19 +154,25 @@ def metadata(source: LoadedModel, traced: Any, options: ExportOptions, value_ran
     }
 
 
-def _open(opener: Runtime, artifact: Artifact, options: ExportOptions) -> Any:
-    """A context of the open session, or of None where that is not possible here and was not asked for."""
+def _open(opener: Runtime, artifact: Artifact, options: ExportOptions) -> Session | None:
+    """The open session, or None where that is not possible here and verification was not asked for."""
     try:
         return opener.open(artifact)
     except RuntimeUnavailableError:
         if options.verify:
             raise
-        return contextlib.nullcontext()
+        return None
 
 
 def _convert(name: str, traced: Any, path: Path, settings: ConversionSettings) -> Artifact:
     row = FORMATS[name]
-    inputs, outputs = row.load_converter()(traced, path, settings)
+    try:
+        inputs, outputs = row.load_converter()(traced, path, settings)
+    except (CbamError, OSError):
+        raise
+    except Exception as error:  # TensorFlow, tf2onnx and onnx raise many kinds
+        text = " ".join(str(error).split())[:300]
+        raise ConversionError(f"the {name} converter failed: {type(error).__name__}: {text}") from error
     sha256, size = fingerprint_path(path)
     return Artifact(path, name, settings.precision, inputs, outputs, sha256, size, settings.metadata)
 

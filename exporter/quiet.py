@@ -1,4 +1,4 @@
-"""Keeps what libraries write to the process's stderr off the user's screen, and loses none of it.
+"""Keeps what libraries write to the process's stderr off the user's screen; with -v it is all there.
 
 TensorFlow, absl and LiteRT write their start-up notes from C++ to file descriptor 2, which Python cannot redirect.
 """
@@ -11,7 +11,6 @@ import logging
 import os
 import sys
 import tempfile
-import warnings
 from collections.abc import Iterator
 from typing import IO
 
@@ -21,13 +20,12 @@ def quiet(verbose: bool) -> Iterator[IO[str]]:
     """Give the stream to talk to the user on, the real stderr; everything else that is written there is put aside.
 
     With `verbose` nothing is put aside. If the process dies by a signal, Python's traceback of that goes to the real
-    stderr; if the block raises what is not expected, the last lines put aside are shown.
+    stderr.
     """
     if verbose:
         yield sys.stderr
         return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     sys.stderr.flush()
     real = os.dup(2)
     with tempfile.TemporaryFile() as aside, os.fdopen(real, "w", encoding=sys.stderr.encoding or "utf-8") as user:
@@ -35,8 +33,7 @@ def quiet(verbose: bool) -> Iterator[IO[str]]:
         os.dup2(aside.fileno(), 2)
         logging.getLogger("tensorflow").setLevel(logging.ERROR)
         try:
-            with warnings.catch_warnings():
-                yield user
+            yield user
         finally:
             sys.stderr.flush()
             os.dup2(real, 2)

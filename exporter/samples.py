@@ -23,8 +23,8 @@ def samples(
     """Inputs by name, samples first, and a few words that say what they are.
 
     A zoo model gets its 1,000 test images. Any other image input gets eight photographs and their mirror images, scaled
-    to its size and to `value_range` (0..1 if that is not known); any other float input, normal noise; an integer input,
-    zeros and ones; each from a fixed seed.
+    to its size and to `value_range` (0..1 if that is not known); any other float input, uniform noise in that range or
+    normal noise; an integer input, zeros and ones; each from a fixed seed.
     """
     if zoo is not None and len(specs) == 1 and specs[0].shape[1:] == (28, 28, 1):
         images = zoo.test_images()
@@ -39,25 +39,36 @@ def samples(
     return arrays, "; ".join(kinds)
 
 
+def takes_range(spec: TensorSpec) -> bool:
+    """Whether a range of values means something for an input: any image, and any other float input."""
+    return _is_image(spec) or spec.dtype.startswith(("float", "bfloat"))
+
+
+def _is_image(spec: TensorSpec) -> bool:
+    channels = spec.shape[-1 if spec.layout == "NHWC" else 1] if spec.layout else 0
+    return channels in (1, 3) and spec.dtype.startswith(("float", "uint"))
+
+
 def _for_one(spec: TensorSpec, value_range: Range | None, random: np.random.Generator) -> tuple[np.ndarray, str]:
-    shape = tuple(size or 1 for size in spec.shape[1:])
     if not spec.shape:
         raise ModelError(f"input {spec.name!r} is a scalar; only inputs with a batch can be verified (--no-verify)")
+    if not spec.dtype.startswith(("float", "int", "uint", "bool")):
+        raise ModelError(f"input {spec.name!r} is of type {spec.dtype}, for which no samples can be made (--no-verify)")
+    shape = tuple(size or 1 for size in spec.shape[1:])
     dtype = np.dtype(spec.dtype)
-    channels = shape[-1 if spec.layout == "NHWC" else 0] if spec.layout else 0
-    if spec.layout and channels in (1, 3) and dtype.kind in "fu":
+    if _is_image(spec):
+        assert spec.layout is not None
         low, high = value_range or ((0.0, 255.0) if dtype.kind == "u" else (0.0, 1.0))
         photos = _photos(shape, spec.layout) * (high - low) + low
         array = np.rint(photos).astype(dtype) if dtype.kind == "u" else photos.astype(dtype)
         return array, f"{len(photos)} photographs scaled to {low:g}..{high:g}"
-    if dtype.kind == "f":
-        return random.standard_normal((RANDOM_SAMPLES, *shape)).astype(
-            dtype
-        ), f"{RANDOM_SAMPLES} samples of normal noise"
-    if dtype.kind in "iub":
-        array = random.integers(0, 2, (RANDOM_SAMPLES, *shape)).astype(dtype)
-        return array, f"{RANDOM_SAMPLES} samples of random zeros and ones"
-    raise ModelError(f"input {spec.name!r} is of type {spec.dtype}, for which no samples can be made (--no-verify)")
+    size = (RANDOM_SAMPLES, *shape)
+    if dtype.kind != "f":
+        return random.integers(0, 2, size).astype(dtype), f"{RANDOM_SAMPLES} samples of random zeros and ones"
+    if value_range is not None:
+        array = random.uniform(*value_range, size).astype(dtype)
+        return array, f"{RANDOM_SAMPLES} samples of uniform noise in {value_range[0]:g}..{value_range[1]:g}"
+    return random.standard_normal(size).astype(dtype), f"{RANDOM_SAMPLES} samples of normal noise"
 
 
 def _photos(shape: tuple[int, ...], layout: str) -> np.ndarray:

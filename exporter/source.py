@@ -54,11 +54,14 @@ def load_source(
         ModelError: no such name or file, or one that cannot be opened; nothing of a file is run to find that out.
     """
     if model is None:
-        model = DEFAULT_MODEL
+        return _from_zoo(ZOO[DEFAULT_MODEL], on_step)
     if not isinstance(model, str | os.PathLike):
         return _from_object(model)
     path = Path(model)
     text = os.fspath(model)
+    named = text in ZOO or text.removeprefix(PREFIX) in BACKBONES
+    if path.exists() and named:
+        raise ModelError(f"{text!r} is a model's name and also a file or folder here; give ./{text} if that is meant")
     if path.exists():
         return _from_path(path, on_step)
     if text in ZOO:

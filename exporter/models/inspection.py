@@ -34,7 +34,6 @@ class Inspection:
     """A model's sizes and CBAM blocks. `multiply_adds` is None where the model leaves sizes open."""
 
     name: str
-    summary: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     layers: int
@@ -56,14 +55,13 @@ class Inspection:
         }
 
 
-def inspect_keras(name: str, summary: str, model: Any) -> Inspection:
+def inspect_keras(name: str, model: Any) -> Inspection:
     """Inspect a built Keras model. Only blocks made of this package's own layers are known as CBAM."""
     from exporter.models.summary import summarise
 
     fixed = all(size is not None for tensor in model.inputs for size in tensor.shape[1:])
     return Inspection(
         name=name,
-        summary=summary,
         inputs=tuple(_shape(tensor.name, tensor.shape) for tensor in model.inputs),
         outputs=tuple(_shape(name, tensor.shape) for name, tensor in zip(_names(model), model.outputs, strict=True)),
         layers=len(list(model._flatten_layers(recursive=False, include_self=False))),

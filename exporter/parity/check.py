@@ -62,7 +62,11 @@ class ParityReport:
 
 
 def run_in_batches(session: Runs, inputs: Arrays, batch: int | None) -> dict[str, np.ndarray]:
-    """Run all samples through a session of a fixed batch (the last one filled up by repetition) or an open one."""
+    """Run all samples through a session of a fixed batch (the last one filled up by repetition) or an open one.
+
+    An output whose first size is not the batch (a scalar, a map of all samples together) is kept whole, call by call;
+    it can be compared only with one that was computed in the same calls.
+    """
     parts: dict[str, list[np.ndarray]] = {}
     samples = len(next(iter(inputs.values())))
     # Where the batch is open, there are always two sizes of it, so that resizing is tried as well.
@@ -71,7 +75,8 @@ def run_in_batches(session: Runs, inputs: Arrays, batch: int | None) -> dict[str
         if batch and size < batch:
             chunk = {name: np.resize(array, (batch, *array.shape[1:])) for name, array in chunk.items()}
         for name, value in session.run(chunk).items():
-            parts.setdefault(name, []).append(value[:size])
+            value = np.atleast_1d(value)
+            parts.setdefault(name, []).append(value[:size] if len(value) == (batch or size) else value)
     return {name: np.concatenate(values) for name, values in parts.items()}
 
 

@@ -45,6 +45,11 @@ class Workload:
     fan_in: int
     resized_side: int = 0
 
+    @property
+    def growth(self) -> float:
+        """By how much one rounding grows: sqrt(n) in a sum of n products, sqrt(L) through L contractions."""
+        return math.sqrt(max(1, self.fan_in) * max(1, self.contractions))
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class OwnError:
@@ -102,7 +107,7 @@ def derived_tolerance(work: Workload, metrics: Metrics) -> Tolerance:
     errors of L layers one after the other add up as sqrt(L). The error is in proportion to the values, not to how they
     differ between samples, hence the factor magnitude / spread where that is above 1.
     """
-    growth = math.sqrt(max(1, work.fan_in) * max(1, work.contractions))
+    growth = work.growth
     scale = max(1.0, metrics.magnitude / metrics.spread) if metrics.spread > 0 else math.inf
     return Tolerance(
         SAFETY_FP32 * UNIT_ROUNDOFF_FP32 * growth * scale,
@@ -132,7 +137,7 @@ def judge(
         tolerance = derived_tolerance(work, metrics)
     else:
         tolerance = measured_tolerance(reference, own_error, work, metrics.spread)
-    if metrics.relative > tolerance.relative:
+    if not metrics.relative <= tolerance.relative:  # so that a tolerance that is not a number passes nothing
         return OutputVerdict(
             Verdict.FAILED, f"differs by {metrics.relative:.2g} of the output's spread", metrics, tolerance
         )
@@ -144,8 +149,7 @@ def judge(
 
 def tolerance_of_constant(metrics: Metrics, work: Workload) -> float:
     """The largest absolute difference that rounding explains in an output that never varies."""
-    growth = math.sqrt(max(1, work.fan_in) * max(1, work.contractions))
-    return SAFETY_FP32 * UNIT_ROUNDOFF_FP32 * growth * max(metrics.magnitude, float(np.finfo(np.float32).tiny))
+    return SAFETY_FP32 * UNIT_ROUNDOFF_FP32 * work.growth * max(metrics.magnitude, float(np.finfo(np.float32).tiny))
 
 
 def _fault(reference: np.ndarray, candidate: np.ndarray | None) -> str:

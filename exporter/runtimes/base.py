@@ -71,9 +71,7 @@ class ClosingSession:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RuntimeRow:
-    """One row of RUNTIMES: a name, "module:Class", the formats it opens, and one line for help."""
+    """One row of RUNTIMES: a name, and "module:Class"."""
 
     name: str
     runtime: str
-    formats: tuple[str, ...]
-    summary: str

@@ -12,14 +12,9 @@ from exporter.runtimes.base import Runtime, RuntimeRow
 RUNTIMES: Final[Mapping[str, RuntimeRow]] = {
     row.name: row
     for row in (
-        RuntimeRow(
-            "tensorflow",
-            "exporter.runtimes.tensorflow_process:TensorFlowProcess",
-            ("saved_model",),
-            "TensorFlow in a fresh process, without Keras",
-        ),
-        RuntimeRow("litert", "exporter.runtimes.litert:LiteRT", ("tflite",), "LiteRT (ai-edge-litert) with XNNPACK"),
-        RuntimeRow("onnxruntime", "exporter.runtimes.onnx_runtime:OnnxRuntime", ("onnx",), "ONNX Runtime on CPU"),
+        RuntimeRow("tensorflow", "exporter.runtimes.tensorflow_process:TensorFlowProcess"),
+        RuntimeRow("litert", "exporter.runtimes.litert:LiteRT"),
+        RuntimeRow("onnxruntime", "exporter.runtimes.onnx_runtime:OnnxRuntime"),
     )
 }
 

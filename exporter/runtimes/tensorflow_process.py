@@ -73,7 +73,8 @@ class TensorFlowSession(ClosingSession):
         assert self._process.stdout is not None
         line = self._process.stdout.readline().strip()
         if line != expected:
-            self._process.wait(timeout=60)
+            self._process.kill()
+            self._process.wait()
             lines = [text for text in self._log.read_text(errors="replace").splitlines() if text.strip()]
             reason = lines[-1][:300] if lines else f"exit status {self._process.returncode}"
             raise ConversionError(f"{self._name}: a fresh TensorFlow process cannot use this SavedModel: {reason}")

@@ -196,6 +196,38 @@ def test_onnx_says_which_operation_it_has_not(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_branches_in_the_graph_are_converted(tmp_path: Path) -> None:
+    import keras
+
+    class Branch(keras.layers.Layer):  # type: ignore[misc]
+        def build(self, shape: Any) -> None:
+            self.kernel = self.add_weight(shape=(8, 8), name="kernel")
+
+        def call(self, x: Any) -> Any:
+            return keras.ops.cond(keras.ops.sum(x) > 0, lambda: keras.ops.matmul(x, self.kernel), lambda: x * 2)
+
+        def compute_output_shape(self, shape: Any) -> Any:
+            return shape
+
+    keras.utils.set_random_seed(4)
+    image = keras.Input((8,), name="x")
+    result = export(keras.Model(image, Branch()(image), name="branch"), ExportOptions(output=tmp_path))
+    verified(result)
+    assert "If" in onnx_operations(tmp_path / "branch.onnx")
+
+
+def test_our_own_saved_model_can_be_exported_again_with_other_labels(tmp_path: Path) -> None:
+    first = export(None, ExportOptions(formats=("saved_model",), output=tmp_path / "a", verify=False))
+    labels = tuple("abcdefghij")
+    options = ExportOptions(formats=("saved_model",), labels=labels, output=tmp_path / "b")
+    again = export(first.artifacts[0].path, options)
+    verified(again)
+    assets = again.artifacts[0].path / "assets"
+    assert sorted(path.name for path in assets.iterdir()) == ["labels.txt", "metadata.json"]
+    assert (assets / "labels.txt").read_text().split() == list(labels)
+    assert json.loads((assets / "metadata.json").read_text())["provenance"]["kind"] == "saved_model"
+
+
 def test_a_changed_weight_in_the_file_is_found(tiny: Any, tmp_path: Path) -> None:
     """A weight off by 1% in the artifact, as a faulty converter would leave it, does not pass for rounding."""
     from exporter.parity.check import by_position, check

@@ -15,8 +15,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from converters.artifact import Artifact
 from converters.errors import ModelError, OptionError, OutputError
 from exporter import ExportOptions, export
+from exporter.publish import workspace
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -119,6 +121,7 @@ def test_an_input_name_the_model_has_not(tiny: Any, tmp_path: Path) -> None:
         ({"formats": ("tflite",), "inputs_as_nchw": True}, "--inputs-as-nchw is for --format onnx"),
         ({"select_tf_ops": True}, "--select-tf-ops is for --format tflite"),
         ({"input_range": (1.0, 0.0)}, "MIN below MAX"),
+        ({"input_range": (0.0, float("inf"))}, "both finite"),
         ({"input_shapes": {"": (0, 3)}}, "every size must be at least 1"),
     ],
 )
@@ -193,20 +196,131 @@ def test_a_folder_of_someone_else_is_not_replaced(tiny: Any, tmp_path: Path) -> 
     assert (tmp_path / "tiny" / "thesis.txt").read_text() == "years of work"
 
 
-def test_a_saved_model_that_touches_files_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "operation", ["WriteFile", "ReadFile", "SaveV2", "RestoreV2", "TextLineDataset", "EagerPyFunc"]
+)
+def test_a_saved_model_that_reaches_outside_is_refused(operation: str, tmp_path: Path) -> None:
     import tensorflow as tf
 
-    module = tf.Module()
-    canary = str(tmp_path / "ran")
+    file = str(tmp_path / "file")
+    effects: dict[str, Callable[[Any], Any]] = {
+        "WriteFile": lambda x: tf.io.write_file(file, "ran"),
+        "ReadFile": lambda x: tf.io.read_file(file),
+        "SaveV2": lambda x: tf.raw_ops.SaveV2(prefix=file, tensor_names=["x"], shape_and_slices=[""], tensors=[x]),
+        "RestoreV2": lambda x: tf.raw_ops.RestoreV2(
+            prefix=file, tensor_names=["x"], shape_and_slices=[""], dtypes=[tf.float32]
+        ),
+        "TextLineDataset": lambda x: tf.data.TextLineDataset(file).reduce(0, lambda n, _: n + 1),
+        "EagerPyFunc": lambda x: tf.py_function(lambda: Path(file).touch(), [], []),
+    }
 
     @tf.function(input_signature=[tf.TensorSpec((1, 2), tf.float32, name="x")])  # type: ignore[untyped-decorator]
     def serve(x: Any) -> dict[str, Any]:
-        with tf.control_dependencies([tf.io.write_file(canary, "ran")]):
+        effect = effects[operation](x)
+        with tf.control_dependencies(effect if isinstance(effect, list) else [effect]):
             return {"y": x + 1}
 
-    tf.saved_model.save(module, str(tmp_path / "evil"), signatures={"serving_default": serve})
-    refused(tmp_path / "evil", tmp_path / "out", "refused, its graph holds the operation WriteFile")
-    assert not Path(canary).exists()
+    tf.saved_model.save(tf.Module(), str(tmp_path / "evil"), signatures={"serving_default": serve})
+    refused(tmp_path / "evil", tmp_path / "out", f"refused, its graph holds the operation {operation}")
+    assert not list(tmp_path.glob("file*"))
+
+
+def test_nan_in_a_frozen_saved_model_is_refused(tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    kernel = np.ones((2, 3), np.float32)
+    kernel[1, 1] = np.nan
+
+    @tf.function(input_signature=[tf.TensorSpec((1, 2), tf.float32, name="x")])  # type: ignore[untyped-decorator]
+    def serve(x: Any) -> dict[str, Any]:
+        return {"y": x @ tf.constant(kernel, name="kernel")}
+
+    tf.saved_model.save(tf.Module(), str(tmp_path / "frozen"), signatures={"serving_default": serve})
+    refused(tmp_path / "frozen", tmp_path / "out", "constant '.*kernel' holds NaN")
+
+
+def test_a_name_that_is_also_a_folder_is_asked_about(tmp_path: Path, run_cli: Cli) -> None:
+    (tmp_path / "cbam-mnist").mkdir()
+    ran = run_cli("export", "cbam-mnist", "--no-verify")
+    assert (ran.returncode, ran.stderr.count("\n")) == (2, 1)
+    assert "is a model's name and also a file or folder here; give ./cbam-mnist" in ran.stderr
+    assert run_cli("export", "--no-verify", "-q").stdout == "exported/cbam-mnist.onnx\n"
+
+
+def test_inputs_that_tensorflow_takes_for_one_are_refused(tmp_path: Path) -> None:
+    import keras
+
+    inputs = [keras.Input((2,), name=name) for name in ("a-b", "a_b")]
+    refused(keras.Model(inputs, keras.layers.Add()(inputs)), tmp_path / "out", "'a-b' and 'a_b' are one name")
+
+
+def test_labels_that_fit_no_output_are_refused(pair: Any, tmp_path: Path) -> None:
+    refused(pair, tmp_path / "out", "7 labels were given", labels=tuple("abcdefg"))
+
+
+def test_a_zoo_model_keeps_its_range(tmp_path: Path) -> None:
+    refused(None, tmp_path / "out", r"takes values in 0\.\.1", input_range=(0.0, 255.0))
+
+
+def test_of_two_formats_both_are_written_or_none(tmp_path: Path) -> None:
+    import keras
+
+    image = keras.Input((8,), name="x")
+    model = keras.Model(image, keras.layers.Dense(3)(keras.ops.sinh(image)), name="hyperbolic")
+    refused(model, tmp_path / "out", "TFLite has no operation for TensorFlow's Sinh", formats=("onnx", "tflite"))
+
+
+def test_a_file_of_someone_else_is_not_taken_for_a_sidecar(tiny: Any, tmp_path: Path) -> None:
+    (tmp_path / "tiny").mkdir()
+    (tmp_path / "tiny" / "thesis.txt").write_text("years of work")
+    (tmp_path / "tiny.json").write_text('{"architecture": 1}')
+    with pytest.raises(OutputError, match=r"tiny\.json: a file that this tool did not write"):
+        export(tiny, ExportOptions(formats=("saved_model",), output=tmp_path))
+    assert (tmp_path / "tiny" / "thesis.txt").read_text() == "years of work"
+    assert (tmp_path / "tiny.json").read_text() == '{"architecture": 1}'
+
+
+def test_a_failed_replacement_leaves_what_was_there(tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = ExportOptions(formats=("saved_model",), output=tmp_path, verify=False)
+    first = export(tiny, options).artifacts[0]
+    real = os.replace
+
+    def full(source: Any, target: Any) -> None:
+        if Path(target) == tmp_path / "tiny":
+            raise OSError(28, "No space left on device")
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OutputError, match="the disk is full"):
+        export(tiny, options)
+    monkeypatch.undo()
+    assert Artifact.load(tmp_path / "tiny") == first
+    assert export(tiny, options).artifacts[0].path == first.path  # and it can be replaced
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["tiny", "tiny.json"]
+
+
+def test_what_a_killed_replacement_set_aside_comes_back(tiny: Any, tmp_path: Path) -> None:
+    aside = tmp_path / ".cbam-partial-dead" / ".replaced" / "tiny"
+    aside.mkdir(parents=True)
+    (aside / "saved_model.pb").write_bytes(b"the last good one")
+    with workspace(tmp_path):
+        assert (tmp_path / "tiny" / "saved_model.pb").read_bytes() == b"the last good one"
+
+
+def test_a_live_workspace_is_left_alone(tmp_path: Path) -> None:
+    with workspace(tmp_path) as first:
+        (first / "half").touch()
+        with workspace(tmp_path) as second:
+            assert first != second
+            assert (first / "half").exists()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_symbolic_link_is_not_written_through(tiny: Any, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "tiny").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OutputError, match="a symbolic link"):
+        export(tiny, ExportOptions(formats=("saved_model",), output=tmp_path))
 
 
 def test_a_folder_that_is_no_model(tmp_path: Path) -> None:

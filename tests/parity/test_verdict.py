@@ -101,6 +101,11 @@ def test_a_resize_is_allowed_its_coordinates() -> None:
     assert judge(SCORES, moved, OWN, resized).verdict is Verdict.PASSED
 
 
+def test_a_tolerance_that_is_not_a_number_passes_nothing() -> None:
+    nan = OwnError(math.nan, math.nan)
+    assert judge(SCORES, -5 * SCORES, nan, WORK).verdict is Verdict.FAILED
+
+
 def test_metrics_are_what_they_say() -> None:
     reference = np.array([[1.0, 2.0], [3.0, -2.0]])
     candidate = np.array([[1.5, 2.0], [3.0, -2.5]])

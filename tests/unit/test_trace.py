@@ -76,6 +76,50 @@ def test_a_fixed_batch_is_kept_unless_another_is_asked_for(given: Any, expected:
     assert trace_keras(model, given).inputs[0].shape == (expected, 8)
 
 
+def test_a_twin_that_is_another_model_is_no_truth(tmp_path: Path) -> None:
+    """A layer whose config does not hold all of it: the tolerance must not grow by what its copy lacks."""
+
+    @keras.saving.register_keras_serializable("tests")
+    class Scaled(keras.layers.Layer):  # type: ignore[misc]
+        factor = 1.0
+
+        def call(self, x: Any) -> Any:
+            return x * self.factor
+
+    scaled = Scaled()
+    scaled.factor = 1.001
+    model = keras.Sequential([keras.Input((8,)), layers.Dense(3), scaled])
+    result = export(model, ExportOptions(output=tmp_path))
+    assert "a layer's config does not hold all of it" in result.reference.source
+    (output,) = result.reports[0].outputs.values()
+    assert output.verdict is Verdict.PASSED
+    assert output.tolerance.relative < 1e-4
+
+
+def test_a_truth_that_is_not_a_number_is_none(tmp_path: Path) -> None:
+    image = keras.Input((4,))
+    constant = image * 0 + 0.1234567
+    root = keras.ops.sqrt(keras.ops.mean(constant**2) - keras.ops.mean(constant) ** 2)
+    model = keras.Model(image, layers.Dense(3)(image) + keras.ops.where(keras.ops.isnan(root), root, 0.0))
+    result = export(model, ExportOptions(output=tmp_path))
+    for output in result.reports[0].outputs.values():
+        assert output.tolerance is None or np.isfinite(output.tolerance.relative)
+
+
+@pytest.mark.parametrize("batch", [None, 3, "dynamic"])
+def test_outputs_that_are_not_one_row_a_sample_are_compared_whole(batch: Any, tmp_path: Path) -> None:
+    image = keras.Input((6,), name="x")
+    dense = layers.Dense(12)(image)
+    outputs = [keras.ops.reshape(dense, (-1, 3)), keras.ops.mean(dense), dense]
+    result = export(
+        keras.Model(image, outputs), ExportOptions(formats=("onnx", "tflite"), batch=batch, output=tmp_path)
+    )
+    samples = result.reference.samples
+    assert len(next(iter(result.reference.outputs.values()))) >= 4 * samples  # all rows, not the first of each call
+    for report in result.reports:
+        assert {each.verdict for each in report.outputs.values()} == {Verdict.PASSED}, report
+
+
 def test_a_model_without_an_input_shape_is_refused() -> None:
     with pytest.raises(ModelError, match="has no input shape yet"):
         trace_keras(keras.Sequential([layers.Dense(3)]))
