@@ -15,8 +15,12 @@ from exporter.parity.verdict import Verdict
 
 QUICK = ("cbam-mobilenet-mnist", "small-cnn", "cbam-resnet18")
 
-# With random weights 26 CBAM blocks, each of which halves the map twice, leave nothing of an image.
-CONSTANT = {"cbam-mobilenetv1", "cbam-mobilenetv1-0.7"}
+# With random weights, CBAM blocks that each halve the map twice leave too little of an image in front of a softmax over
+# 1000 classes; ResNet-101's branches add up until it saturates. docs/decisions.md, "Random weights".
+UNINFORMATIVE = {
+    *("cbam-mobilenetv1", "cbam-mobilenetv1-0.7", "cbam-mobilenetv2", "cbam-small-mobilenet"),
+    "resnet101",
+}
 
 
 @pytest.mark.parametrize(
@@ -25,7 +29,7 @@ CONSTANT = {"cbam-mobilenetv1", "cbam-mobilenetv1-0.7"}
 def test_a_model_of_ours_exports_without_a_false_alarm(name: str, tmp_path: Path) -> None:
     shapes = {} if name in ZOO else {"": (64, 64, 3)}
     result = export(name, ExportOptions(formats=("onnx", "tflite"), input_shapes=shapes, output=tmp_path))
-    expected = Verdict.NOT_INFORMATIVE if name in CONSTANT else Verdict.PASSED
+    expected = Verdict.NOT_INFORMATIVE if name in UNINFORMATIVE else Verdict.PASSED
     for report in result.reports:
         assert report.outputs["predictions"].verdict is expected, report
 
@@ -38,5 +42,13 @@ def test_cbam_put_into_a_model_of_keras_applications_exports_to_all_formats(tmp_
     plain: Any = keras.applications.MobileNetV2((96, 96, 3), weights=None, classes=10, classifier_activation=None)
     model = add_cbam(plain, after="block_*_project_BN")
     result = export(model, ExportOptions(formats=tuple(FORMATS), input_range=(-1.0, 1.0), output=tmp_path))
+    for report in result.reports:
+        assert report.outputs["predictions"].verdict is Verdict.PASSED, report
+
+
+@pytest.mark.slow
+def test_a_whole_resnet50_exports_to_all_formats(tmp_path: Path) -> None:
+    result = export("cbam-resnet50", ExportOptions(formats=tuple(FORMATS), output=tmp_path))
+    assert result.artifacts[0].inputs[0].shape == (1, 224, 224, 3)
     for report in result.reports:
         assert report.outputs["predictions"].verdict is Verdict.PASSED, report

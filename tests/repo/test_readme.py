@@ -80,3 +80,10 @@ def test_stated_accuracies_are_those_of_the_logs() -> None:
         assert row in README
         assert log["test_accuracy"] >= 0.985
         assert log["seconds"] < 600
+
+
+def test_links_in_the_documents_lead_somewhere() -> None:
+    for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/decisions.md", "docs/performance.md"):
+        path = ROOT / name
+        for target in re.findall(r"\]\(([^)#]+)\)", path.read_text(encoding="utf-8")):
+            assert (path.parent / target).exists(), f"{name} links {target}"
