@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterable
 from typing import Any
 
+from converters.errors import ModelError
 from exporter.models.dialect import DIALECTS, PAPER, Dialect
 
 
@@ -31,7 +31,7 @@ class Block:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Inspection:
-    """A model's sizes and CBAM blocks. `multiply_adds` is None where the model leaves sizes open."""
+    """A model's sizes and CBAM blocks. `multiply_adds` is None where it cannot be known, and `unknown` says why."""
 
     name: str
     inputs: tuple[str, ...]
@@ -40,6 +40,7 @@ class Inspection:
     trainable: int
     total: int
     multiply_adds: int | None
+    unknown: str
     blocks: tuple[Block, ...]
 
     def to_json(self) -> dict[str, Any]:
@@ -57,17 +58,32 @@ class Inspection:
 
 def inspect_keras(name: str, model: Any) -> Inspection:
     """Inspect a built Keras model. Only blocks made of this package's own layers are known as CBAM."""
-    from exporter.models.summary import summarise
+    from converters.calls import keras_call, sizes
+    from exporter.models.summary import count_parameters, summarise
 
-    fixed = all(size is not None for tensor in model.inputs for size in tensor.shape[1:])
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    multiply_adds, unknown = None, ""
+    try:
+        call = keras_call(model, {})
+        inputs = tuple(f"{spec.name} {sizes(spec.shape)}" for spec in call.inputs)
+        shapes = [tuple(tensor.shape) for tensor in call.model.outputs]
+        outputs = tuple(f"{name} {sizes(shape)}" for name, shape in zip(call.output_names, shapes, strict=True))
+        if any(size is None for spec in call.inputs for size in spec.shape[1:]):
+            raise ModelError("the input's size is open")
+        multiply_adds = summarise(model).multiply_adds
+    except ModelError as error:  # open sizes, a loop, a subclassed model: the rest is known all the same
+        unknown = str(error)
+    trainable, total = count_parameters(model)
     return Inspection(
         name=name,
-        inputs=tuple(_shape(tensor.name, tensor.shape) for tensor in model.inputs),
-        outputs=tuple(_shape(name, tensor.shape) for name, tensor in zip(_names(model), model.outputs, strict=True)),
+        inputs=inputs,
+        outputs=outputs,
         layers=len(list(model._flatten_layers(recursive=False, include_self=False))),
-        trainable=sum(math.prod(weight.shape) for weight in model.trainable_weights),
-        total=model.count_params(),
-        multiply_adds=summarise(model).multiply_adds if fixed else None,
+        trainable=trainable,
+        total=total,
+        multiply_adds=multiply_adds,
+        unknown=unknown,
         blocks=tuple(_blocks(model)),
     )
 
@@ -88,11 +104,3 @@ def nearest_dialect(dialect: Dialect) -> tuple[str, tuple[str, ...]]:
     """The preset that differs from `dialect` in the fewest fields, and those fields. Ties go to the paper's."""
     name = min(DIALECTS, key=lambda name: (len(dialect.differs(DIALECTS[name])), DIALECTS[name] != PAPER))
     return name, dialect.differs(DIALECTS[name])
-
-
-def _names(model: Any) -> list[str]:
-    return list(getattr(model, "output_names", None) or [tensor.name for tensor in model.outputs])
-
-
-def _shape(name: str, shape: Iterable[int | None]) -> str:
-    return f"{name} " + "x".join("?" if size is None else str(size) for size in shape)

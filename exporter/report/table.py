@@ -51,10 +51,10 @@ def print_inspection(out: Console, found: Inspection) -> None:
         ("outputs", ", ".join(found.outputs)),
         ("layers", str(found.layers)),
         ("parameters", f"{found.total:,} ({found.trainable:,} trainable)"),
-        ("multiply-adds", _multiply_adds(found.multiply_adds)),
+        ("multiply-adds", _multiply_adds(found.multiply_adds) + (f": {found.unknown}" if found.unknown else "")),
         ("CBAM blocks", str(len(found.blocks))),
     ):
-        out.print(f"  {label:<14} {value}", markup=False)
+        out.print(f"  {label:<14} {value}", markup=False, soft_wrap=True)
     if not found.blocks:
         return
     table = Table(box=box.SIMPLE_HEAD)
@@ -87,13 +87,9 @@ def print_models(out: Console, names: Mapping[str, str], rows: Sequence[Inspecti
 
 
 def _multiply_adds(count: int | None) -> str:
-    return (
-        "unknown: sizes are open"
-        if count is None
-        else f"{count / 1e9:.4f} G"
-        if count >= 1e8
-        else f"{count / 1e6:.3f} M"
-    )
+    if count is None:
+        return "not known"
+    return f"{count / 1e9:.4f} G" if count >= 1e8 else f"{count / 1e6:.3f} M"
 
 
 def _figures(verdict: OutputVerdict) -> list[str]:

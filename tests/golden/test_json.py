@@ -80,3 +80,12 @@ def test_labels_are_counted_and_stored(tmp_path: Path, run_cli: Cli, labels: lis
     else:
         assert ran.returncode == 2
         assert "2 labels were given; output 'predictions' has 10 classes" in result["error"]["message"]
+
+
+def test_what_cannot_be_counted_is_null_and_said(tmp_path: Path, run_cli: Cli) -> None:
+    import keras
+
+    keras.Sequential([keras.Input((7, 5)), keras.layers.LSTM(6)]).save(tmp_path / "loop.keras")
+    found = json.loads(run_cli("inspect", "loop.keras", "--json").stdout)
+    assert (found["macs"], found["parameters"]) == (None, {"trainable": 288, "total": 288})
+    assert "a number of times that is not known" in run_cli("inspect", "loop.keras").stdout.replace("\n", " ")

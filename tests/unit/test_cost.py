@@ -11,7 +11,8 @@ import tensorflow as tf
 
 from converters.cost import Cost, cost
 from converters.errors import ModelError
-from exporter.models.summary import summarise, trace
+from converters.trace import trace_keras
+from exporter.models.summary import summarise
 
 
 def traced(function: Callable[..., Any], *shapes: tuple[int | None, ...]) -> Cost:
@@ -85,7 +86,7 @@ def test_a_grouped_convolution_of_keras_counts_its_groups() -> None:
     # Keras's TensorFlow backend runs it inside a compiled tf.function of its own.
     x = keras.Input((8, 8, 12))
     model = keras.Model(x, keras.layers.Conv2D(6, 3, groups=3, padding="same")(x))
-    assert cost(trace(model)) == Cost(8 * 8 * 6 * 9 * 4, 1, 36)
+    assert cost(trace_keras(model).function) == Cost(8 * 8 * 6 * 9 * 4, 1, 36)
 
 
 def test_layers_of_other_kinds() -> None:
