@@ -18,6 +18,8 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 SIGNATURE: Final = "serving_default"
 
+_NAME: Final = re.compile(r"[A-Za-z0-9_.>/\\-]*")
+
 _NOISE: Final = re.compile(r"\x1b\[[0-9;]*m|\{\{function_node [^}]*\}\} ?")
 
 
@@ -61,6 +63,12 @@ def keras_call(model: Any, shapes: Shapes) -> Call:
         model = keras.Model(model.inputs, model.outputs, name=model.name)
     if not getattr(model, "inputs", None):
         return _subclassed_call(model, shapes)
+    for operation in model.operations:
+        if not _NAME.fullmatch(operation.name):
+            raise ModelError(
+                f"layer {operation.name!r}: TensorFlow takes A-Z a-z 0-9 _ . - in a layer's name; rename the layer "
+                f"(layer.name = ...) and save the model again"
+            )
     specs = _declared(model)
     shapes = _named(shapes, specs)
     if shapes:
@@ -181,9 +189,7 @@ def _with_shapes(model: Any, specs: Sequence[TensorSpec], shapes: Shapes) -> Any
     except Exception as error:  # layers raise many kinds for a shape they cannot take
         wanted = ", ".join(f"{s.name} {sizes(shapes[s.name])}" for s in specs if s.name in shapes)
         built = ", ".join(f"{s.name} {sizes(s.shape[1:])}" for s in specs)
-        raise ModelError(
-            f"the model cannot take the input shape {wanted}; it was built for {built} ({first_line(error)})"
-        ) from error
+        raise ModelError(f"the model cannot take the input shape {wanted}; it was built for {built}") from error
     return copy
 
 

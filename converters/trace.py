@@ -92,6 +92,10 @@ def trace_saved_model(loaded: Any, batch: Batch = None, shapes: Shapes | None = 
         if np.isnan(tf.make_ndarray(op.get_attr("value")).astype(np.float32)).any():
             raise ModelError(f"the SavedModel's constant {op.name!r} holds NaN; it cannot be exported")
     call = saved_model_call(loaded, shapes or {})
+    if call.own_batch is not None and batch not in (None, call.own_batch):
+        raise ModelError(
+            f"the SavedModel is fixed to batch {call.own_batch}; leave --batch out, or export the Keras model"
+        )
     traced = _trace(call, call, batch, _fingerprint([variable.numpy() for variable in variables]))
     return dataclasses.replace(traced, owner=loaded)
 

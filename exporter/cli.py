@@ -193,8 +193,9 @@ def cbam() -> None:
     """Bring attention CNNs from Keras to the edge, and prove that they still compute the same."""
 
 
-@cbam.command()
+@cbam.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("model", required=False)
+@click.version_option(package_name="cbam-export", message="%(package)s %(version)s")
 @click.option(
     "-f",
     "--format",
@@ -206,7 +207,9 @@ def cbam() -> None:
     help="What to write; may be given several times.",
 )
 @click.option("-p", "--precision", default="fp32", show_default=True, type=Choice(PRECISIONS), help="Arithmetic.")
-@click.option("--batch", type=BatchSize(), help="Batch size.  [default: the model's own if fixed, else 1]")
+@click.option(
+    "--batch", type=BatchSize(), metavar="N|dynamic", help="Batch size.  [default: the model's own if fixed, else 1]"
+)
 @click.option(
     "--input-shape",
     "input_shapes",
@@ -282,7 +285,7 @@ def export(model: str | None, as_json: bool, verbose: bool, silent: bool, **give
 @click.argument("model", required=False)
 @json_option
 def inspect(model: str | None, as_json: bool, verbose: bool, silent: bool) -> None:
-    """Show what MODEL is made of: inputs, parameters, multiply-adds, CBAM blocks and their dialect."""
+    """Show parameters, multiply-adds and CBAM blocks of MODEL."""
     with session(verbose, silent, as_json) as report:
         import exporter.inspection
 
@@ -305,7 +308,10 @@ def inspect(model: str | None, as_json: bool, verbose: bool, silent: bool) -> No
 )
 @json_option
 def models(names: tuple[str, ...], sizes: bool, as_json: bool, verbose: bool, silent: bool) -> None:
-    """List the trained models that are shipped, and the backbones that can be built; all, or those that are named."""
+    """List shipped models and backbones.
+
+    All, or those that are named: the trained models that are shipped, and the backbones that can be built.
+    """
     with session(verbose, silent, as_json) as report:
         import exporter.inspection
         from exporter.report.schema import models_json
@@ -329,7 +335,8 @@ def _read_labels(path: Path) -> tuple[str, ...]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise OptionError(f"--labels {path}: cannot be read as text ({error})") from error
+        reason = getattr(error, "strerror", None) or "not UTF-8"
+        raise OptionError(f"--labels {path}: cannot be read as text ({reason})") from error
     labels = tuple(line.strip() for line in lines if line.strip())
     if not labels:
         raise OptionError(f"--labels {path}: holds no class names; one a line is expected")
@@ -346,7 +353,7 @@ def _run(command: click.Command, name: str) -> NoReturn:
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
         path = context.command_path if context else name
-        fault = OptionError(f"{error.format_message()} ({path} --help shows what is valid)")
+        fault = OptionError(f"{error.format_message().rstrip('.')}; {path} --help shows what is valid")
         _fail(fault, sys.stderr, "--json" in sys.argv)
     except click.Abort:
         sys.stderr.write("interrupted\n")

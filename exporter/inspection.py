@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from converters.errors import OptionError, closest
+from converters.lambdas.archive import is_saved_model
 from exporter.models.backbones import BACKBONES, PREFIX
 from exporter.models.inspection import Inspection, inspect_keras
 from exporter.models.zoo import ZOO
@@ -26,9 +28,9 @@ def inspect(model: Any = None, *, on_step: Step = lambda step: None) -> Inspecti
         ModelError: the model cannot be opened.
         OptionError: a SavedModel folder, which holds no layers.
     """
+    if isinstance(model, str | os.PathLike) and is_saved_model(model):
+        raise OptionError(f"{os.fspath(model)}: a SavedModel holds no layers to inspect; it can be exported")
     source = load_source(model, on_step=on_step)
-    if source.keras is None:
-        raise OptionError(f"{source.origin}: a SavedModel holds no layers to inspect; it can be exported")
     on_step("counting")
     return inspect_keras(source.name, source.keras)
 

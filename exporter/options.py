@@ -49,7 +49,8 @@ class ExportOptions:
     verify: bool = True
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "formats", tuple(dict.fromkeys(self.formats)))
+        formats = (self.formats,) if isinstance(self.formats, str) else self.formats
+        object.__setattr__(self, "formats", tuple(dict.fromkeys(formats)))
         object.__setattr__(self, "output", Path(self.output))
         self._check_formats()
         batch_known = self.batch in (None, "dynamic") or (type(self.batch) is int and self.batch >= 1)
@@ -66,7 +67,8 @@ class ExportOptions:
             if given and owner not in self.formats:
                 raise OptionError(f"{option} is for --format {owner}; asked for: {', '.join(self.formats)}")
         if self.input_range is not None and not -math.inf < self.input_range[0] < self.input_range[1] < math.inf:
-            raise OptionError(f"--input-range takes MIN,MAX with MIN below MAX, both finite; got {self.input_range}")
+            low, high = self.input_range
+            raise OptionError(f"--input-range takes MIN,MAX with MIN below MAX, both finite; got {low:g},{high:g}")
         if self.opset is not None:
             self._check_opset(self.opset)
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 
 from converters.artifact import Artifact, fingerprint_path
-from converters.errors import CbamError, ConversionError, ModelError, RuntimeUnavailableError
+from converters.errors import CbamError, ConversionError, ModelError, OutputError, RuntimeUnavailableError
 from converters.settings import DEFAULT_OPSET, ConversionSettings
 from exporter.formats import FORMATS
 from exporter.options import ExportOptions
@@ -70,6 +70,8 @@ def export(
     runtimes = {name: runtime(FORMATS[name].runtime) for name in options.formats}
     for row in runtimes.values():
         row.version()  # raises, before anything slow, if it is not there
+    if options.output.exists() and not options.output.is_dir():
+        raise OutputError(f"{options.output}: is a file; --output takes a folder")
     source = load_source(model, options.input_shapes, on_step)
     targets = {
         name: options.output / FORMATS[name].file_name(source.name, options.precision) for name in options.formats

@@ -61,6 +61,10 @@ def inspect_keras(name: str, model: Any) -> Inspection:
     from converters.calls import keras_call, sizes
     from exporter.models.summary import count_parameters, summarise
 
+    if not model.built:
+        raise ModelError(
+            f"model {model.name!r} has no weights yet; add a keras.Input, or call it once, and save it again"
+        )
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
     multiply_adds, unknown = None, ""

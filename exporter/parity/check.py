@@ -34,8 +34,8 @@ class Reference:
         source: what computed the outputs, in words.
     """
 
-    inputs: Arrays
-    outputs: Arrays
+    inputs: Arrays = dataclasses.field(repr=False)
+    outputs: Arrays = dataclasses.field(repr=False)
     own_error: Mapping[str, OwnError] | None
     workload: Workload
     described: str

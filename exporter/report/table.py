@@ -17,6 +17,11 @@ from exporter.parity.verdict import OutputVerdict, Verdict
 _STYLES: Final = {Verdict.PASSED: "bold green", Verdict.FAILED: "bold red", Verdict.NOT_INFORMATIVE: "bold yellow"}
 
 
+FIGURES: Final = ("max abs", "mean abs", "max / spread", "tolerance", "cosine", "top-1 agrees")
+WIDE: Final = 104
+"""Columns of a terminal from which the table of figures fits, with an output's name of usual length."""
+
+
 def console(stream: IO[str]) -> Console:
     """A console on that stream, with colour on a terminal only, and at least 100 columns where it is not one."""
     made = Console(file=stream, highlight=False)
@@ -25,22 +30,41 @@ def console(stream: IO[str]) -> Console:
 
 def print_verification(out: Console, report: ParityReport, reference: Reference) -> None:
     """The verdict on every output of one artifact, with the tolerance and where it comes from."""
-    table = Table(
-        box=box.SIMPLE_HEAD, title=f"{report.artifact}  in  {report.runtime}", title_justify="left", title_style="bold"
-    )
-    table.add_column("output")
-    for heading in ("max abs", "mean abs", "max / spread", "tolerance", "cosine", "top-1 agrees"):
-        table.add_column(heading, justify="right")
-    table.add_column("verdict")
-    for name, verdict in report.outputs.items():
-        table.add_row(name, *_figures(verdict), Text(str(verdict.verdict), style=_STYLES[verdict.verdict]))
-    out.print(table)
+    out.print(Text(f"{report.artifact}  in  {report.runtime}", style="bold"), soft_wrap=True)
+    if out.width >= WIDE:
+        _print_table(out, report)
+    else:
+        _print_lines(out, report)
     for name, verdict in report.outputs.items():
         if verdict.reason:
-            out.print(f"  {name}: {verdict.reason}", markup=False, soft_wrap=True)
-    for source in {v.tolerance.source for v in report.outputs.values() if v.tolerance}:
-        out.print(f"  tolerance = {source}", style="dim", markup=False, soft_wrap=True)
-    out.print(f"  against {reference.source}, on {reference.described}", style="dim", markup=False, soft_wrap=True)
+            out.print(Text(f"  {name}: {verdict.reason}"), soft_wrap=True)
+    sources: dict[str, list[str]] = {}
+    for name, verdict in report.outputs.items():
+        if verdict.tolerance:
+            sources.setdefault(verdict.tolerance.source, []).append(name)
+    for source, names in sources.items():
+        of = f" of {', '.join(names)}" if len(sources) > 1 else ""
+        out.print(Text(f"  tolerance{of} = {source}", style="dim"), soft_wrap=True)
+    out.print(Text(f"  against {reference.source}, on {reference.described}", style="dim"), soft_wrap=True)
+
+
+def _print_table(out: Console, report: ParityReport) -> None:
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("output")
+    for heading in FIGURES:
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
+    for name, verdict in report.outputs.items():
+        table.add_row(Text(name), *_figures(verdict), Text(str(verdict.verdict), style=_STYLES[verdict.verdict]))
+    out.print(table)
+
+
+def _print_lines(out: Console, report: ParityReport) -> None:
+    """The same for a narrow terminal: a table would have to cut the figures' exponents off."""
+    for name, verdict in report.outputs.items():
+        out.print(Text.assemble(f"  {name}  ", (str(verdict.verdict), _STYLES[verdict.verdict])), soft_wrap=True)
+        for heading, figure in zip(FIGURES, _figures(verdict), strict=True):
+            out.print(Text(f"    {heading:<14}{figure:>12}"), soft_wrap=True)
 
 
 def print_inspection(out: Console, found: Inspection) -> None:
@@ -63,7 +87,7 @@ def print_inspection(out: Console, found: Inspection) -> None:
     for block in found.blocks:
         dialect = block.dialect + (f" but for {', '.join(block.differs)}" if block.differs else "")
         size = " x ".join("?" if side is None else str(side) for side in (block.height, block.width))
-        table.add_row(block.name, dialect, size, str(block.channels))
+        table.add_row(Text(block.name), dialect, size, str(block.channels))
     out.print(table)
 
 
@@ -75,14 +99,16 @@ def print_models(out: Console, names: Mapping[str, str], rows: Sequence[Inspecti
     if rows:
         for heading in ("input", "trainable", "with statistics", "multiply-adds"):
             table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("what it is")
+    described = not rows or out.width >= 120
+    if described:
+        table.add_column("what it is")
     for name, text in names.items():
         row = sizes.get(name)
         counts = []
         if row:
             counts = [row.inputs[0].split(" ")[1].removeprefix("?x"), f"{row.trainable:,}", f"{row.total:,}"]
             counts.append(_multiply_adds(row.multiply_adds))
-        table.add_row(name, *counts, text)
+        table.add_row(Text(name), *counts, *([text] if described else []))
     out.print(table)
 
 

@@ -79,7 +79,7 @@ def test_labels_are_counted_and_stored(tmp_path: Path, run_cli: Cli, labels: lis
         assert sidecar["metadata"]["labels"] == labels
     else:
         assert ran.returncode == 2
-        assert "2 labels were given; output 'predictions' has 10 classes" in result["error"]["message"]
+        assert "2 labels were given; the model has the outputs predictions 1x10" in result["error"]["message"]
 
 
 def test_what_cannot_be_counted_is_null_and_said(tmp_path: Path, run_cli: Cli) -> None:

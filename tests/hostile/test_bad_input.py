@@ -154,6 +154,8 @@ def test_randomness_at_inference_is_refused(tmp_path: Path) -> None:
 
 def test_an_output_folder_that_cannot_be_made(tiny: Any, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="is a file; --output takes a folder"):
+        export(tiny, ExportOptions(output=tmp_path / "file"))
     with pytest.raises(OutputError, match="cannot be written"):
         export(tiny, ExportOptions(output=tmp_path / "file" / "out"))
     with pytest.raises(OutputError, match="cannot be written"):
@@ -252,6 +254,20 @@ def test_inputs_that_tensorflow_takes_for_one_are_refused(tmp_path: Path) -> Non
 
     inputs = [keras.Input((2,), name=name) for name in ("a-b", "a_b")]
     refused(keras.Model(inputs, keras.layers.Add()(inputs)), tmp_path / "out", "'a-b' and 'a_b' are one name")
+
+
+def test_names_that_tensorflow_cannot_take_are_named(tmp_path: Path) -> None:
+    import keras
+
+    image = keras.Input((4,), name="meta data")
+    refused(keras.Model(image, keras.layers.Dense(2)(image)), tmp_path / "out", "layer 'meta data'.*rename the layer")
+    image = keras.Input((4,))
+    refused(keras.Model(image, keras.layers.Dense(2, name="größe")(image)), tmp_path / "out", "layer 'größe'.*rename")
+
+
+def test_a_saved_model_of_fixed_batch_takes_no_other(tiny: Any, tmp_path: Path) -> None:
+    first = export(tiny, ExportOptions(formats=("saved_model",), output=tmp_path / "a", verify=False))
+    refused(first.artifacts[0].path, tmp_path / "out", "fixed to batch 1; leave --batch out", batch=4)
 
 
 def test_labels_that_fit_no_output_are_refused(pair: Any, tmp_path: Path) -> None:
