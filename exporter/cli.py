@@ -306,8 +306,17 @@ def inspect(model: str | None, as_json: bool, verbose: bool, silent: bool) -> No
 @click.option(
     "--sizes", is_flag=True, help="Build each and count parameters and multiply-adds (takes minutes for all)."
 )
+@click.option(
+    "--bottleneck-stride",
+    default="3x3",
+    show_default=True,
+    type=Choice(("3x3", "1x1")),
+    help="With --sizes: where bottleneck ResNets stride; 1x1 is the paper's table.",
+)
 @json_option
-def models(names: tuple[str, ...], sizes: bool, as_json: bool, verbose: bool, silent: bool) -> None:
+def models(
+    names: tuple[str, ...], sizes: bool, bottleneck_stride: str, as_json: bool, verbose: bool, silent: bool
+) -> None:
     """List shipped models and backbones.
 
     All, or those that are named: the trained models that are shipped, and the backbones that can be built.
@@ -320,7 +329,7 @@ def models(names: tuple[str, ...], sizes: bool, as_json: bool, verbose: bool, si
         for name in names:
             if name not in known:
                 raise OptionError(f"unknown model {name!r}{closest(name, known)}")
-        rows = exporter.inspection.model_table(names, on_step=report.step) if sizes else []
+        rows = exporter.inspection.model_table(names, bottleneck_stride, on_step=report.step) if sizes else []
         report.done()
         chosen = {name: known[name] for name in names or known}
         if as_json:

@@ -8,7 +8,7 @@ from typing import Any
 
 from converters.errors import OptionError, closest
 from converters.lambdas.archive import is_saved_model
-from exporter.models.backbones import BACKBONES, PREFIX
+from exporter.models.backbones import BACKBONES, PREFIX, build_model
 from exporter.models.inspection import Inspection, inspect_keras
 from exporter.models.zoo import ZOO
 from exporter.source import load_source
@@ -35,8 +35,12 @@ def inspect(model: Any = None, *, on_step: Step = lambda step: None) -> Inspecti
     return inspect_keras(source.name, source.keras)
 
 
-def model_table(names: Iterable[str] = (), *, on_step: Step = lambda step: None) -> list[Inspection]:
+def model_table(
+    names: Iterable[str] = (), bottleneck_stride: str = "3x3", *, on_step: Step = lambda step: None
+) -> list[Inspection]:
     """An inspection of each named zoo model or backbone; of all, backbones with and without CBAM, if none is named.
+
+    `bottleneck_stride` is where bottleneck ResNets stride: `3x3` (official code) or `1x1` (paper's table).
 
     Raises:
         OptionError: an unknown name.
@@ -48,9 +52,13 @@ def model_table(names: Iterable[str] = (), *, on_step: Step = lambda step: None)
             raise OptionError(f"unknown model {name!r}{closest(name, known)}")
     rows = []
     for name in chosen:
-        source = load_source(name)
         on_step(f"counting {name}")
-        rows.append(inspect_keras(name, source.keras))
+        row = BACKBONES.get(name.removeprefix(PREFIX))
+        if row is not None and "bottleneck_stride" in row.options:
+            model = build_model(name, bottleneck_stride=bottleneck_stride)
+        else:
+            model = load_source(name).keras
+        rows.append(inspect_keras(name, model))
     return rows
 
 

@@ -99,7 +99,7 @@ def print_models(out: Console, names: Mapping[str, str], rows: Sequence[Inspecti
     if rows:
         for heading in ("input", "trainable", "with statistics", "multiply-adds"):
             table.add_column(heading, justify="right", no_wrap=True)
-    described = not rows or out.width >= 120
+    described = not rows  # beside figures there is no room for words
     if described:
         table.add_column("what it is")
     for name, text in names.items():

@@ -82,6 +82,13 @@ def test_labels_are_counted_and_stored(tmp_path: Path, run_cli: Cli, labels: lis
         assert "2 labels were given; the model has the outputs predictions 1x10" in result["error"]["message"]
 
 
+def test_the_papers_multiply_adds_are_printed(run_cli: Cli) -> None:
+    names = ("cbam-resnet18", "cbam-resnet34", "cbam-resnet50", "cbam-resnet101")
+    ran = run_cli("models", "--sizes", "--bottleneck-stride", "1x1", *names, "-q")
+    for figure in ("1.8151 G", "3.6654 G", "3.8644 G", "7.5814 G", "28,089,624", "49,435,582"):
+        assert figure in ran.stdout
+
+
 def test_what_cannot_be_counted_is_null_and_said(tmp_path: Path, run_cli: Cli) -> None:
     import keras
 
