@@ -64,7 +64,8 @@ def export(
         ConversionError: a converter failed, or its result does not pass its own checker.
         RuntimeUnavailableError: the format's runtime is not installed.
 
-    All formats are published or, where one of these is raised, none; what stood there before then stands there still.
+    All formats are published or, where one of these is raised, none, and what stood there before stands there still;
+    only a disk that fails during the last renames can leave some of several formats published, each of them whole.
     """
     options = options or ExportOptions()
     runtimes = {name: runtime(FORMATS[name].runtime) for name in options.formats}
