@@ -23,6 +23,7 @@ _NAMES: Final = {
     "channel_attention": "exporter.models.cbam",
     "export": "exporter.pipeline",
     "load_model": "exporter.source",
+    "rescue": "exporter.rescuing",
     "spatial_attention": "exporter.models.cbam",
 }
 

@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
@@ -17,73 +17,10 @@ import click
 from converters.artifact import Precision
 from converters.errors import CbamError, OptionError, closest
 from exporter.formats import FORMATS, PRECISIONS
+from exporter.parameters import BatchSize, Choice, NamedText, Shape, ValueRange, json_option
 
 CHECK_FAILED = 1
 INTERRUPTED = 130
-
-NamedShape = tuple[str, tuple[int, ...]]
-
-
-class Choice(click.ParamType[str]):
-    """One of a table's names. A near miss is answered with a suggestion, never taken for what it resembles."""
-
-    name = "name"
-
-    def __init__(self, known: tuple[str, ...]) -> None:
-        self.known = known
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        if value not in self.known:
-            self.fail(f"unknown name {value!r}{closest(value, self.known)}", param, ctx)
-        return value
-
-    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
-        return "[" + "|".join(self.known) + "]"
-
-
-class BatchSize(click.ParamType[int | str]):
-    """A number of at least 1, or `dynamic`."""
-
-    name = "N|dynamic"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
-        if isinstance(value, int):
-            return value
-        if value == "dynamic":
-            return "dynamic"
-        if not str(value).isdecimal() or int(value) < 1:
-            self.fail(f"{value!r} is neither a number of at least 1 nor 'dynamic'", param, ctx)
-        return int(value)
-
-
-class Shape(click.ParamType[NamedShape]):
-    """Sizes per sample, `HxWxC` or `NAME=HxWxC`."""
-
-    name = "[NAME=]HxWxC"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> NamedShape:
-        if isinstance(value, tuple):
-            return value
-        name, _, sizes = str(value).rpartition("=")
-        parts = sizes.lower().split("x")
-        if not all(part.isdecimal() and int(part) > 0 for part in parts):
-            self.fail(f"{value!r} is not a shape such as 224x224x3 or image=224x224x3", param, ctx)
-        return name, tuple(map(int, parts))
-
-
-class ValueRange(click.ParamType[tuple[float, float]]):
-    """`MIN,MAX`."""
-
-    name = "MIN,MAX"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, float]:
-        if isinstance(value, tuple):
-            return value
-        try:
-            low, high = map(float, str(value).split(","))
-        except ValueError:
-            self.fail(f"{value!r} is not two numbers such as 0,255", param, ctx)
-        return low, high
 
 
 class Reporter:
@@ -152,6 +89,22 @@ def session(verbose: bool, silent: bool, as_json: bool) -> Iterator[Reporter]:
             _fail(fault, stream, as_json)
 
 
+@contextlib.contextmanager
+def decoded(report: Reporter) -> Iterator[None]:
+    """Show the Lambda layers of a model that is refused for some of them: what they are, and what stands in the way."""
+    from converters.lambdas.rewrite import LambdaRefusedError
+
+    try:
+        yield
+    except LambdaRefusedError as error:
+        report.broken()
+        if not report.silent:
+            from exporter.report.table import console, print_replaced
+
+            print_replaced(console(report.stream), error.replaced, error.refused)
+        raise
+
+
 def _fail(error: CbamError, stream: IO[str], as_json: bool) -> NoReturn:
     if as_json:
         from exporter.report.schema import error_json
@@ -164,17 +117,6 @@ def _fail(error: CbamError, stream: IO[str], as_json: bool) -> NoReturn:
 
 def _terminated(number: int, frame: object) -> NoReturn:
     sys.exit(128 + number)
-
-
-def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """--json, -v and -q, which every working command has."""
-    for option in (
-        click.option("-q", "--quiet", "silent", is_flag=True, help="Say nothing but errors and the result."),
-        click.option("-v", "--verbose", is_flag=True, help="Show the libraries' own output, and tracebacks."),
-        click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else there."),
-    ):
-        command = option(command)
-    return command
 
 
 class Group(click.Group):
@@ -285,11 +227,12 @@ def export(model: str | None, as_json: bool, verbose: bool, silent: bool, **give
 @click.argument("model", required=False)
 @json_option
 def inspect(model: str | None, as_json: bool, verbose: bool, silent: bool) -> None:
-    """Show parameters, multiply-adds and CBAM blocks of MODEL."""
+    """Show parameters, multiply-adds, CBAM blocks and decoded Lambda layers of MODEL."""
     with session(verbose, silent, as_json) as report:
         import exporter.inspection
 
-        found = exporter.inspection.inspect(model, on_step=report.step)
+        with decoded(report):
+            found = exporter.inspection.inspect(model, on_step=report.step)
         report.done()
         if as_json:
             from exporter.report.schema import inspection_json
@@ -299,6 +242,54 @@ def inspect(model: str | None, as_json: bool, verbose: bool, silent: bool) -> No
             from exporter.report.table import console, print_inspection
 
             print_inspection(console(sys.stdout), found)
+
+
+@cbam.command()
+@click.argument("model")
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The .keras file to write.")
+@click.option(
+    "--function",
+    "functions",
+    multiple=True,
+    type=NamedText(),
+    help="What a function computes that the file holds by name only, or a layer's; parsed, not run.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace the output if it exists.")
+@json_option
+def rescue(
+    model: str,
+    output: Path,
+    functions: tuple[tuple[str, str], ...],
+    overwrite: bool,
+    as_json: bool,
+    verbose: bool,
+    silent: bool,
+) -> None:
+    """Replace the Lambda layers of MODEL, and write a file that plain Keras opens.
+
+    MODEL is a .keras or .h5 file of any Keras from 2.0 on. None of the code in it is run: stored bytecode is read as
+    data, and what is not wholly understood is refused. One refusal, and nothing is written.
+    """
+    with session(verbose, silent, as_json) as report:
+        import exporter.rescuing
+        from exporter.report.schema import rescue_json
+        from exporter.report.table import console, print_replaced
+
+        if len({name for name, _ in functions}) != len(functions):
+            raise OptionError("--function was given twice for the same name")
+        with decoded(report):
+            made = exporter.rescuing.rescue(model, output, dict(functions), overwrite=overwrite, on_step=report.step)
+        report.done()
+        if not silent:
+            out = console(report.stream)
+            out.print()
+            print_replaced(out, made.replaced, (), made.notes)
+            if not made.replaced:
+                out.print("  no Lambda layers to replace", markup=False)
+        if as_json:
+            click.echo(json.dumps(rescue_json(made.output, made.replaced, (), made.notes)))
+        else:
+            click.echo(str(made.output))
 
 
 @cbam.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -17,7 +18,7 @@ Step = Callable[[str], None]
 
 
 def inspect(model: Any = None, *, on_step: Step = lambda step: None) -> Inspection:
-    """Parameters, multiply-adds and CBAM blocks of a model; nothing is written.
+    """Parameters, multiply-adds, CBAM blocks and decoded Lambda layers of a model; nothing is written.
 
     Only blocks made of this package's own layers are known as such.
 
@@ -32,7 +33,10 @@ def inspect(model: Any = None, *, on_step: Step = lambda step: None) -> Inspecti
         raise OptionError(f"{os.fspath(model)}: a SavedModel holds no layers to inspect; it can be exported")
     source = load_source(model, on_step=on_step)
     on_step("counting")
-    return inspect_keras(source.name, source.keras)
+    found = inspect_keras(source.name, source.keras)
+    if source.rescued is None:
+        return found
+    return dataclasses.replace(found, lambdas=source.rescued.replaced, notes=source.rescued.notes)
 
 
 def model_table(

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from converters.errors import ModelError, closest
 from exporter.models.backbones import BACKBONES, PREFIX
 from exporter.models.zoo import DEFAULT_MODEL, ZOO, ZooModel
+
+if TYPE_CHECKING:
+    from converters.lambdas.rewrite import RewriteResult
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -29,6 +33,7 @@ class LoadedModel:
         saved: the loaded SavedModel, or None.
         zoo: its row, for a zoo model.
         path: the file or folder it was read from, or None.
+        rescued: what was replaced in it, if Keras could not open it as it was.
     """
 
     name: str
@@ -38,6 +43,7 @@ class LoadedModel:
     saved: Any = None
     zoo: ZooModel | None = None
     path: Path | None = None
+    rescued: RewriteResult | None = None
 
 
 def load_source(
@@ -77,7 +83,8 @@ def load_source(
 def load_model(model: Any = None) -> Any:
     """The Keras model for a zoo name, a backbone name or a `.keras`/`.h5` file; `cbam-mnist` by default.
 
-    Opened with Keras's safe mode on, after the file was searched for code; never compiled.
+    Opened with Keras's safe mode on, after the file was searched for code; Lambda layers are replaced by operations,
+    without running them; never compiled.
 
     Raises:
         ModelError: as `load_source`; also for a SavedModel folder, which holds no Keras model.
@@ -101,7 +108,7 @@ def _from_zoo(row: ZooModel, on_step: Callable[[str], None]) -> LoadedModel:
     with resources.as_file(row.path()) as path:
         if not path.is_file():
             raise ModelError(f"zoo model {row.name!r}: {row.file} is missing from the installation; install again")
-        return LoadedModel(row.name, "zoo", row.name, keras=_open_keras(path, on_step), zoo=row)
+        return LoadedModel(row.name, "zoo", row.name, keras=_open_keras(path, on_step)[0], zoo=row)
 
 
 def _from_backbone(name: str, shapes: Shapes, on_step: Callable[[str], None]) -> LoadedModel:
@@ -128,33 +135,55 @@ def _from_path(path: Path, on_step: Callable[[str], None]) -> LoadedModel:
         return LoadedModel(
             _file_name(path.resolve().name), "saved_model", path.name, saved=savedmodel.load(path), path=path
         )
-    keras_model = _open_keras(path, on_step)
-    return LoadedModel(_file_name(path.stem), "keras", path.name, keras=keras_model, path=path)
+    keras_model, rescued = _open_keras(path, on_step)
+    return LoadedModel(_file_name(path.stem), "keras", path.name, keras=keras_model, path=path, rescued=rescued)
 
 
-def _open_keras(path: Path, on_step: Callable[[str], None]) -> Any:
-    """Read the file as data, refuse what is not Keras's own or ours, then let Keras open it in safe mode."""
-    from converters.lambdas.trust import read_trusted
+def _open_keras(path: Path, on_step: Callable[[str], None]) -> tuple[Any, RewriteResult | None]:
+    """Read the file as data, refuse what is not Keras's own or ours, then let Keras open it in safe mode.
 
-    archive = read_trusted(path, REGISTERED)
+    A file with Lambda layers, or of Keras 2, is rebuilt instead, without running any of its code.
+    """
+    from converters.lambdas.archive import read_archive
+    from converters.lambdas.rewrite import needs_rewrite, rewrite_archive
+    from converters.lambdas.trust import check_links, check_trusted
+
+    archive = read_archive(path)
+    if needs_rewrite(archive, REGISTERED):
+        with layers_registered():
+            made = rewrite_archive(archive, None, REGISTERED, on_step=on_step)
+        if made.replaced:
+            names = ", ".join(row.layer for row in made.replaced)
+            on_step(f"replaced by operations, without running them: {names}")
+        for note in made.notes:
+            on_step(note)
+        return made.model, made
+    check_trusted(archive, REGISTERED)
+    check_links(archive)
     on_step("starting TensorFlow")
     import keras
 
-    from exporter.models import cbam
-
-    assert cbam.CBAM.__name__  # imported so that the layers are registered under REGISTERED
     on_step(f"loading {path.name}")
-    with tempfile.TemporaryDirectory(prefix="cbam-model-") as folder:
+    with tempfile.TemporaryDirectory(prefix="cbam-model-") as folder, layers_registered():
         named = path
         if path.suffix != archive.suffix:  # Keras goes by the ending, not by the content
             named = Path(folder, path.stem + archive.suffix)
             named.symlink_to(path.resolve())
         try:
-            return keras.saving.load_model(named, compile=False, safe_mode=True)
+            return keras.saving.load_model(named, compile=False, safe_mode=True), None
         except Exception as error:  # Keras raises many kinds for a file it cannot rebuild
             wrote = f"Keras {archive.keras_version}" if archive.keras_version else "an unknown Keras"
             reason = f"written by {wrote}, and Keras {keras.__version__} cannot rebuild it: {_reason(error)}"
             raise ModelError(f"{path}: {reason}") from error
+
+
+@contextlib.contextmanager
+def layers_registered() -> Iterator[None]:
+    """Our own layers are known to Keras under REGISTERED."""
+    from exporter.models import cbam
+
+    assert cbam.CBAM.__name__  # the import registered them
+    yield
 
 
 REGISTERED = ("cbam_export>CBAM", "cbam_export>ChannelAttention", "cbam_export>SpatialAttention")

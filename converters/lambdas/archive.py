@@ -36,7 +36,8 @@ class ModelArchive:
 
     path: the file. kind: `keras` (a zip archive) or `hdf5`, by content: TensorFlow 2.12 wrote HDF5 under `.keras`.
     config: the model's config, {"class_name": ..., "config": ...}. keras_version: what the file says wrote it, or None.
-    compiled: whether it holds a loss and an optimizer, which are never loaded.
+    compiled: whether it holds a loss and an optimizer, which are never loaded. backend: of an HDF5 file, if it says.
+    elements: numbers in all tensors of an HDF5 file, or None.
     """
 
     path: Path
@@ -44,6 +45,8 @@ class ModelArchive:
     config: dict[str, Any]
     keras_version: str | None = None
     compiled: bool = False
+    backend: str | None = None
+    elements: int | None = None
 
     @property
     def suffix(self) -> str:
@@ -210,7 +213,7 @@ def _read_hdf5(path: Path, limits: Limits) -> ModelArchive:
     found = read_model(path, limits)
     where = f"{path} (model_config)"
     config = _parse(found["config"].encode("utf-8", "surrogateescape"), where, limits)
-    return ModelArchive(path, "hdf5", _model_config(config, where), found["keras_version"], found["compiled"])
+    return ModelArchive(path, "hdf5", _model_config(config, where), **{k: v for k, v in found.items() if k != "config"})
 
 
 def _parse(content: bytes, where: str, limits: Limits) -> dict[str, Any]:

@@ -28,7 +28,8 @@ _SAVE_WHOLE = "save the whole model where it was built, with model.save('model.k
 def read_model(path: str | os.PathLike[str], limits: Limits) -> dict[str, Any]:
     """Checks the content of a Keras model in HDF5, as `check_content`, and gives what describes it.
 
-    Gives {"config": JSON text, "keras_version": text or None, "compiled": bool}.
+    Gives {"config": JSON text, "keras_version": text or None, "backend": text or None, "compiled": bool,
+    "elements": numbers in all tensors}.
 
     Raises:
         ModelError: as `check_content`, and if the file holds weights alone or no Keras model.
@@ -36,15 +37,16 @@ def read_model(path: str | os.PathLike[str], limits: Limits) -> dict[str, Any]:
     return _in_child("model", os.fspath(path), os.fspath(path), limits)
 
 
-def check_content(path: str | os.PathLike[str], where: str, limits: Limits) -> None:
+def check_content(path: str | os.PathLike[str], where: str, limits: Limits) -> int:
     """Reads every group, attribute and tensor of an HDF5 file, and refuses what lies outside of it.
 
-    where: what messages call the file.
+    where: what messages call the file. Gives the count of numbers in all tensors.
 
     Raises:
         ModelError: naming the first link, or tensor in another file, or decompression bomb; or if the file is damaged.
     """
-    _in_child("content", os.fspath(path), where, limits)
+    elements: int = _in_child("content", os.fspath(path), where, limits)["elements"]
+    return elements
 
 
 def _in_child(task: str, path: str, where: str, limits: Limits) -> dict[str, Any]:
@@ -82,7 +84,7 @@ def main() -> None:
     try:
         with h5py.File(request["path"], "r") as file:
             answer = _describe(where, file, limits) if request["task"] == "model" else {}
-            answer["objects"] = _read_all(where, file, limits)
+            answer["elements"] = _read_all(where, file, limits)
     except ModelError as error:
         answer = {"error": str(error)}
     except Exception as error:
@@ -101,7 +103,13 @@ def _describe(where: str, file: h5py.File, limits: Limits) -> dict[str, Any]:
     if "model_weights" not in file:
         raise ModelError(f"{where} has no model_weights, so the model's weights are missing: {_SAVE_WHOLE}")
     version = _text(where, file, "keras_version", limits)
-    return {"config": config, "keras_version": version, "compiled": "training_config" in file.attrs}
+    backend = _text(where, file, "backend", limits)
+    return {
+        "config": config,
+        "keras_version": version,
+        "backend": backend,
+        "compiled": "training_config" in file.attrs,
+    }
 
 
 def _text(where: str, file: h5py.File, name: str, limits: Limits) -> str | None:
@@ -122,9 +130,10 @@ def _text(where: str, file: h5py.File, name: str, limits: Limits) -> str | None:
 
 
 def _read_all(where: str, file: h5py.File, limits: Limits) -> int:
-    """Reads every object of the file, and counts them."""
+    """Reads every object of the file, and counts the numbers in its tensors."""
     import h5py
 
+    elements = 0
     seen: set[int] = set()  # addresses: hard links may go in circles
     stack: list[h5py.Group] = [file["/"]]
     while stack:
@@ -148,7 +157,8 @@ def _read_all(where: str, file: h5py.File, limits: Limits) -> int:
                 stack.append(item)
             elif isinstance(item, h5py.Dataset):
                 _read_dataset(inner, item, limits)
-    return len(seen)
+                elements += int(item.size or 0)
+    return elements
 
 
 def _read_attributes_of(where: str, group: h5py.Group, limits: Limits) -> None:

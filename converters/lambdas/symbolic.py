@@ -27,15 +27,16 @@ assert instructions
 class Decoded:
     """A function as an expression.
 
-    function: with its arguments. versions: every CPython that may have written it. free: its closure variables, whose
-    values are stored beside the bytecode. unused: calls that the function makes without using what they return, each of
-    which must be known to do nothing else.
+    function: with its arguments. versions: every CPython that may have written it. free: the closure variables that it
+    uses, whose values are stored beside the bytecode; closure: all of them, in the order of those values. unused: calls
+    that the function makes without using what they return, each of which must be known to do nothing else.
     """
 
     function: Lambda
     versions: tuple[Version, ...]
     free: tuple[str, ...]
     unused: tuple[Call, ...]
+    closure: tuple[str, ...] = ()
 
     @property
     def expression(self) -> Node:
@@ -69,7 +70,7 @@ def decode(data: bytes, limits: BytecodeLimits | None = None) -> Decoded:
         raise BytecodeError(_reason(refused or wrong))
     meanings: dict[str, list[Version]] = {}
     for version, decoded in found.items():
-        meanings.setdefault(repr((decoded.function, decoded.free, decoded.unused)), []).append(version)
+        meanings.setdefault(repr((decoded.function, decoded.closure, decoded.unused)), []).append(version)
     if len(meanings) > 1:
         each = (f"{to_source(found[versions[0]].function)} ({_list(versions)})" for versions in meanings.values())
         raise BytecodeError(f"the stored function means different things to different Pythons: {'; '.join(each)}")
@@ -89,7 +90,7 @@ def _one(code: Code, version: Version, limits: BytecodeLimits) -> Decoded:
                 f"it is an expression of more than {limits.nodes} parts or {limits.levels} levels: {size}, {levels}"
             )
     free = {node.name for node in walk(function, *unused) if isinstance(node, Free)}
-    return Decoded(function, (version,), tuple(name for name in code.freevars if name in free), unused)
+    return Decoded(function, (version,), tuple(name for name in code.freevars if name in free), unused, code.freevars)
 
 
 def _reason(reasons: dict[Version, str]) -> str:

@@ -60,6 +60,8 @@ _ERRORS: dict[Kind, str] = {
         "their place"
     ),
 }
+REPLACEABLE: frozenset[Kind] = frozenset(["version", "raw", "operation", "lambda"])
+"""What `rewrite` takes care of."""
 _SHOWN = 20  # findings in one message
 
 # Markers that stand for plain values, of Keras's serialiser and of the JSON coder of its HDF5 format.
@@ -111,17 +113,21 @@ def read_trusted(
     return archive
 
 
-def check_trusted(archive: ModelArchive, registered: Collection[str] = ()) -> None:
+def check_trusted(archive: ModelArchive, registered: Collection[str] = (), replaceable: bool = False) -> None:
     """Refuses a config that holds code, or that names anything but Keras's own parts and what is `registered`.
 
     registered: names as `keras.saving.register_keras_serializable` makes them, such as `cbam_export>CBAM`. The loss and
-    optimizer of the outermost model are not looked at: load with `compile=False`, which leaves them out.
+    optimizer of the outermost model are not looked at: load with `compile=False`, which leaves them out. replaceable:
+    accept Lambda layers, raw TensorFlow operations and parts of older Kerases, for a caller that builds what it knows
+    in their place and hands none of them to Keras.
 
     Raises:
         ModelError: with all findings of the worst kind.
     """
     findings = find_untrusted(archive.config, registered)
     for kind, error in _ERRORS.items():
+        if replaceable and kind in REPLACEABLE:
+            continue
         found = list(dict.fromkeys(finding.text for finding in findings if finding.kind == kind))
         if found:
             more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
@@ -276,17 +282,17 @@ def _raw(node: dict[str, Any], place: _Place) -> str:
     return f"{node['class_name']}{called} ({place})"
 
 
-def check_links(archive: ModelArchive, limits: Limits | None = None) -> None:
+def check_links(archive: ModelArchive, limits: Limits | None = None) -> int:
     """Reads the weights of a `.keras` file from end to end, and refuses those that are not in the file itself.
 
     A link or a dataset of an HDF5 file may point to other files of the machine, whose content would become weights.
-    A model that is HDF5 throughout went through the same when it was read.
+    A model that is HDF5 throughout went through the same when it was read. Gives the count of numbers in all tensors.
 
     Raises:
         ModelError: naming the first such tensor, or if the weights are damaged or a decompression bomb.
     """
-    if archive.kind == "hdf5":
-        return
+    if archive.elements is not None:
+        return archive.elements
     limits = limits or Limits()
     with tempfile.TemporaryDirectory(prefix="cbam-") as folder:
         weights = Path(folder) / WEIGHTS
@@ -300,7 +306,7 @@ def check_links(archive: ModelArchive, limits: Limits | None = None) -> None:
             # As in `read_archive`: a damaged file has a dozen ways to fail.
             what = f"the weights are damaged ({show(error)})"
             raise ModelError(f"{archive.path}: {what}: copy or download it again") from error
-        check_content(weights, f"{archive.path} ({WEIGHTS})", limits)
+        return check_content(weights, f"{archive.path} ({WEIGHTS})", limits)
 
 
 def _unpack_weights(archive: ModelArchive, weights: Path, limits: Limits) -> None:

@@ -31,7 +31,11 @@ class Block:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Inspection:
-    """A model's sizes and CBAM blocks. `multiply_adds` is None where it cannot be known, and `unknown` says why."""
+    """A model's sizes and CBAM blocks. `multiply_adds` is None where it cannot be known, and `unknown` says why.
+
+    `lambdas` are the layers that were replaced when its file was opened (`converters.lambdas.replace.Replaced`), and
+    `notes` what else was brought to today's form.
+    """
 
     name: str
     inputs: tuple[str, ...]
@@ -42,6 +46,8 @@ class Inspection:
     multiply_adds: int | None
     unknown: str
     blocks: tuple[Block, ...]
+    lambdas: tuple[Any, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The keys that `--json` promises, without the schema."""

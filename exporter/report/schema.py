@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from converters.artifact import Artifact
 from converters.errors import CbamError
+from converters.lambdas.rewrite import LambdaRefusedError
 from exporter.models.inspection import Inspection
 from exporter.parity.check import ParityReport
 from exporter.parity.verdict import OutputVerdict
@@ -30,13 +31,37 @@ def verification_rows(report: ParityReport) -> list[dict[str, Any]]:
 
 
 def error_json(error: CbamError) -> dict[str, Any]:
-    """What `--json` prints instead of a result."""
-    return {"schema": SCHEMA, "error": {"kind": error.kind, "message": str(error)}}
+    """What `--json` prints instead of a result; `replaced` and `refused` too where Lambda layers are in the way."""
+    shown = {"schema": SCHEMA, "error": {"kind": error.kind, "message": str(error)}}
+    if isinstance(error, LambdaRefusedError):
+        return {**rescue_json(None, error.replaced, error.refused), **shown}
+    return shown
 
 
 def inspection_json(found: Inspection) -> dict[str, Any]:
-    """The result of inspect: `parameters`, `macs` (null where sizes are open), `blocks`."""
-    return {"schema": SCHEMA, **found.to_json()}
+    """The result of inspect: `parameters`, `macs` (null where sizes are open), `blocks`, `lambdas`."""
+    return {"schema": SCHEMA, **found.to_json(), "lambdas": lambda_rows(found.lambdas), "notes": list(found.notes)}
+
+
+def rescue_json(
+    output: Any, replaced: Iterable[Any], refused: Iterable[Any] = (), notes: Iterable[str] = ()
+) -> dict[str, Any]:
+    """The result of rescue: `output` (null where nothing was written), `replaced`, `refused`, `notes`."""
+    return {
+        "schema": SCHEMA,
+        "output": None if output is None else str(output),
+        "replaced": lambda_rows(replaced),
+        "refused": [{"layer": each.layer, "reason": each.reason, "source": each.source or None} for each in refused],
+        "notes": list(notes),
+    }
+
+
+def lambda_rows(replaced: Iterable[Any]) -> list[dict[str, Any]]:
+    """One row a replaced layer: `layer`, `source`, `became`, `assumptions`."""
+    return [
+        {"layer": each.layer, "source": each.source, "became": each.became, "assumptions": list(each.assumptions)}
+        for each in replaced
+    ]
 
 
 def models_json(names: Mapping[str, str], rows: Iterable[Inspection]) -> dict[str, Any]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import IO, Final
+from collections.abc import Iterable, Mapping, Sequence
+from typing import IO, Any, Final
 
 from rich import box
 from rich.console import Console
@@ -77,8 +77,10 @@ def print_inspection(out: Console, found: Inspection) -> None:
         ("parameters", f"{found.total:,} ({found.trainable:,} trainable)"),
         ("multiply-adds", _multiply_adds(found.multiply_adds) + (f": {found.unknown}" if found.unknown else "")),
         ("CBAM blocks", str(len(found.blocks))),
+        *([("Lambda layers", str(len(found.lambdas)))] if found.lambdas else []),
     ):
         out.print(f"  {label:<14} {value}", markup=False, soft_wrap=True)
+    print_replaced(out, found.lambdas, (), found.notes)
     if not found.blocks:
         return
     table = Table(box=box.SIMPLE_HEAD)
@@ -89,6 +91,29 @@ def print_inspection(out: Console, found: Inspection) -> None:
         size = " x ".join("?" if side is None else str(side) for side in (block.height, block.width))
         table.add_row(Text(block.name), dialect, size, str(block.channels))
     out.print(table)
+
+
+def print_replaced(
+    out: Console, replaced: Iterable[Any], refused: Iterable[Any] = (), notes: Iterable[str] = ()
+) -> None:
+    """Every layer that was replaced, as Python, with what it became; every one that was not, with the reason."""
+    assumed: dict[str, list[str]] = {}
+    for each in replaced:
+        out.print(Text(f"  {each.layer}", style="bold"), soft_wrap=True)
+        out.print(Text(f"    was     {each.source}"), soft_wrap=True)
+        for line in each.became.splitlines():
+            out.print(Text(f"    became  {line}"), soft_wrap=True)
+        for assumption in each.assumptions:
+            assumed.setdefault(assumption, []).append(each.layer)
+    for each in refused:
+        out.print(Text.assemble("  ", (each.layer, "bold red"), "  not replaced"), soft_wrap=True)
+        if each.source:
+            out.print(Text(f"    is      {each.source}"), soft_wrap=True)
+        out.print(Text(f"    because {each.reason}"), soft_wrap=True)
+    for assumption, layers in assumed.items():
+        out.print(Text(f"  assumed: {assumption} (in {', '.join(layers)})", style="dim"), soft_wrap=True)
+    for note in notes:
+        out.print(Text(f"  {note}", style="dim"), soft_wrap=True)
 
 
 def print_models(out: Console, names: Mapping[str, str], rows: Sequence[Inspection]) -> None:

@@ -53,7 +53,9 @@ def test_nothing_that_runs_code_from_a_file(module: str, path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     for word in ("FunctionType(", "safe_mode=False", "allow_pickle=True", "shell=True"):
         assert word not in text, f"{module}: {word}"
-    assert not {"pickle", "marshal", "dill", "shelve"} & {name.split(".")[0] for name in imports(path)}, module
+    # `marshal.dumps` only writes: it gives the bytes of a live function's code, which are then read as a file's are.
+    names = {name for name in imports(path) if name != "marshal.dumps"}
+    assert not {"pickle", "marshal", "dill", "shelve"} & {name.split(".")[0] for name in names}, module
     calls = (n.func.id for n in ast.walk(ast.parse(text)) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name))
     assert not {"eval", "exec", "compile", "__import__"} & set(calls), module
 

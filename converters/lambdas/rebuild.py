@@ -1,0 +1,272 @@
+"""Builds a Keras model from the config in a file, layer by layer, with operations in the place of its Lambdas.
+
+Keras itself would rebuild the same graph, but knows neither what older Kerases wrote nor how to leave a layer out. The
+config was judged by `trust` before; classes are taken from Keras's own by name and nothing else is looked up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Protocol
+
+from converters.errors import ModelError
+from converters.lambdas import drift, hard_sigmoid
+from converters.lambdas.archive import layer_name
+from converters.lambdas.gone import GONE, call_recurrent, is_recurrent
+from converters.lambdas.graph import Graph, Part, Path, cannot_build, single
+from converters.lambdas.keras_names import LAYERS, MODELS, RAW_LAYERS, REMOVED_LAYERS
+from converters.lambdas.limits import show
+from converters.lambdas.nodes import LayerCall
+from converters.lambdas.values import OpenSize, Shape, describe
+
+__all__ = ["Part", "Rebuilder", "Replace", "is_replaced"]
+
+_WRAPPERS: Final = ("TimeDistributed", "Bidirectional", "SpectralNormalization")
+
+
+class Replace(Protocol):
+    """What turns one call of a Lambda, or of a raw TensorFlow operation, into tensors."""
+
+    def __call__(self, path: Path, layer: Mapping[str, Any], call: LayerCall) -> list[Any]:
+        """The outputs of one call: KerasTensors, or what only other replaced calls can use, such as a shape.
+
+        path: names from the outermost model on; call: with such values in place of references.
+
+        Raises:
+            RefusedError: it cannot be replaced; noted by the callee, so that the others can be tried too.
+        """
+
+
+class Rebuilder:
+    """Builds models from configs.
+
+    keras_major: of the Keras that wrote the file. unique: makes names for operations. `notes` tells what was mended.
+    """
+
+    def __init__(self, replace: Replace, keras_major: int, unique: Callable[[str], str]) -> None:
+        self.replace, self.keras_major, self.unique = replace, keras_major, unique
+        self.notes: dict[str, None] = {}
+        self._split: set[Path] = set()  # layers whose activation is called after them
+        self._gated: list[Any] = []
+
+    def model(self, config: Mapping[str, Any], path: Path = ()) -> Part:
+        """The model of {"class_name": ..., "config": ...}.
+
+        Raises:
+            ModelError: the config is broken, or Keras cannot build what it says.
+        """
+        inner = config.get("config")
+        if config.get("class_name") == "Sequential":
+            return self._sequential(inner, layer_name(dict(config)), path, None)
+        if not isinstance(inner, dict) or not isinstance(inner.get("layers"), list):
+            raise ModelError(f"model {show(layer_name(dict(config)))} has no list of layers in its config")
+        return Graph(self, inner, path).build()
+
+    def call(
+        self, path: Path, entry: Mapping[str, Any], made: Part | None, call: LayerCall
+    ) -> tuple[Part | None, list[Any]]:
+        """The outputs of one call of a layer of the file; made: its Part, if that could be built before."""
+        import keras
+
+        name = str(entry.get("class_name"))
+        if is_replaced(entry):
+            return None, self.replace(path, entry, call)
+        if name in GONE and len(call.args) == 1:
+            self.notes.setdefault(f"layer {show('/'.join(path))}: {name}, which Keras 3 has not, became operations")
+            return None, [GONE[name](call.args[0], entry["config"], self.unique)]
+        if made is None:
+            made = self._late(path, entry, call)
+        for value in keras.tree.flatten([call.args, dict(call.kwargs)]):
+            if isinstance(value, OpenSize | Shape):
+                raise ModelError(
+                    f"layer {show('/'.join(path))} is called on {describe(value)}, which is no tensor here"
+                )
+        try:
+            if is_recurrent(name) and self.keras_major < 3:
+                outputs = call_recurrent(made.layer, entry["config"], call, self.unique)
+            else:
+                outputs = made.layer(*call.args, **{k: v for k, v in call.kwargs.items() if v is not None})
+            outputs = keras.tree.flatten(outputs)
+            if path in self._split:
+                outputs = [hard_sigmoid.after(output, path[-1], self.unique) for output in outputs]
+            return made, outputs
+        except (ValueError, TypeError, AttributeError, KeyError, IndexError, NotImplementedError) as error:
+            raise cannot_build(path, error) from error
+
+    def part(self, path: Path, entry: Mapping[str, Any]) -> Part | None:
+        """The layer of one entry of a model, or None if it can be built only when it is called."""
+        name, inner = str(entry.get("class_name")), entry.get("config")
+        if is_replaced(entry) or name in GONE:
+            return None
+        if name in REMOVED_LAYERS and name not in drift.RENAMED:
+            raise ModelError(f"layer {show('/'.join(path))} is a {name}, which Keras 3 no longer has")
+        if name in MODELS and (name != "Sequential" or _sequential_shape(inner) is not None):
+            return self.model(entry, path)
+        if name == "Sequential":
+            return None
+        if not isinstance(inner, dict):
+            raise ModelError(f"layer {show('/'.join(path))} has no config")
+        wrapped = inner.get("layer")
+        if (
+            name in _WRAPPERS
+            and isinstance(wrapped, dict)
+            and (is_replaced(wrapped) or wrapped["class_name"] in MODELS)
+        ):
+            return None
+        if self.keras_major >= 3:
+            return Part(layer_name(dict(entry)), self.layer(path, entry))
+        return self._of_keras_2(path, entry)
+
+    def _of_keras_2(self, path: Path, entry: Mapping[str, Any]) -> Part:
+        where = show("/".join(path))
+        linear = hard_sigmoid.take_out(entry)
+        part = Part(layer_name(dict(entry)), self.layer(path, linear))
+        if linear is not entry:
+            self._split.add(path)
+            self.notes.setdefault(
+                f"layer {where}: Keras 2's hard_sigmoid, which Keras 3 changed, became clip(0.2 x + 0.5)"
+            )
+        if hard_sigmoid.in_gates(entry):
+            self._gated.append(part.layer)
+            self.notes.setdefault(
+                f"layer {where}: the weights of its gates are scaled by {hard_sigmoid.SCALE}, since Keras 3's "
+                "hard_sigmoid is flatter than Keras 2's by that"
+            )
+        return part
+
+    def finish(self) -> None:
+        """What is done once the weights are there."""
+        for layer in self._gated:
+            hard_sigmoid.scale_gates(layer)
+
+    def _late(self, path: Path, entry: Mapping[str, Any], call: LayerCall) -> Part:
+        """A layer whose input's shape is needed to build it."""
+        import keras
+
+        name, inner = entry["class_name"], entry["config"]
+        tensor = call.args[0] if call.args else None
+        if not isinstance(tensor, keras.KerasTensor):
+            raise ModelError(
+                f"layer {show('/'.join(path))} is not called on one tensor, which a {name} of its kind needs"
+            )
+        if name == "Sequential":
+            return self._sequential(inner, layer_name(dict(entry)), path, tensor)
+        wrapped = dict(inner["layer"])
+        inside = (*path, layer_name(wrapped))
+        step = keras.KerasTensor((tensor.shape[0], *tensor.shape[2:]), dtype=tensor.dtype)
+        if is_replaced(wrapped) or wrapped["class_name"] == "Sequential":
+            layers = [wrapped] if is_replaced(wrapped) else _sequential_layers(wrapped["config"])
+            within = path if is_replaced(wrapped) else inside
+            part = self._chain(layers, layer_name(wrapped), within, step, wrapped)
+        else:
+            part = self.model(wrapped, inside)
+        _, config = drift.mend(name, {key: value for key, value in inner.items() if key != "layer"}, self.keras_major)
+        wrapper = getattr(keras.layers, name)(part.layer, **config)
+        return Part(layer_name(dict(entry)), wrapper, [part], "Wrapper")
+
+    def layer(self, path: Path, entry: Mapping[str, Any]) -> Any:
+        """A single layer or operation of Keras's, or a registered one.
+
+        Raises:
+            ModelError: Keras cannot build it.
+        """
+        import keras
+
+        name, module = str(entry["class_name"]), entry.get("module")
+        try:
+            if name not in LAYERS or (
+                module is not None and not str(module).startswith(("keras.layers", "keras.src.layers"))
+            ):
+                return keras.saving.deserialize_keras_object(_alone(entry))
+            name, config = drift.mend(name, self._inner(entry["config"], path), self.keras_major)
+            return getattr(keras.layers, name).from_config(config)
+        except (ValueError, TypeError, AttributeError, KeyError, IndexError, NotImplementedError, ImportError) as error:
+            raise cannot_build(path, error) from error
+
+    def _inner(self, config: Mapping[str, Any], path: Path) -> dict[str, Any]:
+        """A config with those of the layers and cells inside it mended."""
+        mended = dict(config)
+        for key in ("layer", "forward_layer", "backward_layer", "cell", "cells"):
+            value = mended.get(key)
+            if isinstance(value, dict) and isinstance(value.get("config"), dict):
+                mended[key] = self._mended(value, path)
+            elif isinstance(value, list):
+                mended[key] = [self._mended(each, path) for each in value]
+        return mended
+
+    def _mended(self, entry: Any, path: Path) -> Any:
+        if not isinstance(entry, dict) or entry.get("class_name") not in LAYERS:
+            return entry
+        name, config = drift.mend(entry["class_name"], self._inner(entry["config"], path), self.keras_major)
+        return {"class_name": name, "config": config, "module": "keras.layers", "registered_name": None}
+
+    def _sequential(self, config: Any, name: str, path: Path, tensor: Any) -> Part:
+        import keras
+
+        layers = _sequential_layers(config)
+        if tensor is None:
+            shape = _sequential_shape(config)
+            if shape is None:
+                raise ModelError(f"Sequential {show(name)} was never built: the file does not give its input's shape")
+            first = layers[0].get("config", {}) if layers else {}
+            dtype = first.get("dtype") if isinstance(first.get("dtype"), str) else None
+            if str(layers[0].get("class_name")) == "Embedding":
+                dtype = "float32"
+            tensor = keras.KerasTensor(shape, dtype=dtype if dtype and "mixed" not in dtype else "float32")
+        return self._chain(layers, name, path, tensor, config)
+
+    def _chain(self, layers: list[dict[str, Any]], name: str, path: Path, tensor: Any, config: Any) -> Part:
+        """Layers in a row as a model: a Sequential, or a Functional where something is replaced."""
+        import keras
+
+        rest = [layer for layer in layers if layer.get("class_name") != "InputLayer"]
+        given = next((layer for layer in layers if layer.get("class_name") == "InputLayer"), None)
+        label = layer_name(given) if given else f"{name}_input"
+        parts: list[Part] = []
+        inputs = keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=label)
+        outputs: list[Any] = [inputs]
+        for entry in rest:
+            inside = (*path, layer_name(entry))
+            part, outputs = self.call(inside, entry, self.part(inside, entry), LayerCall((single(outputs),), {}))
+            parts += [part] if part else []
+        trainable = config.get("trainable") if isinstance(config, dict) else None
+        extra = {} if trainable is None else {"trainable": trainable}
+        if len(parts) == len(rest) and not any((*path, layer_name(entry)) in self._split for entry in rest):
+            model = keras.Sequential([inputs, *(part.layer for part in parts)], name=name, **extra)
+        else:
+            model = keras.Model(inputs, single(outputs), name=name, **extra)
+        return Part(name, model, parts, "Sequential")
+
+
+def is_replaced(entry: Mapping[str, Any]) -> bool:
+    """Whether a layer is a Lambda or a raw TensorFlow operation."""
+    return entry.get("class_name") == "Lambda" or entry.get("class_name") in RAW_LAYERS
+
+
+def _alone(entry: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in entry.items() if key not in ("inbound_nodes", "name")}
+
+
+def _sequential_layers(config: Any) -> list[dict[str, Any]]:
+    layers = config.get("layers") if isinstance(config, dict) else config
+    if not isinstance(layers, list) or not all(isinstance(layer, dict) and "class_name" in layer for layer in layers):
+        raise ModelError("a Sequential model's config holds no list of layers")
+    return layers
+
+
+def _sequential_shape(config: Any) -> tuple[int | None, ...] | None:
+    """The batch shape of a Sequential's input, if its config tells."""
+    layers = _sequential_layers(config)
+    first: Any = layers[0] if layers else None
+    while isinstance(first, dict):
+        inner = first.get("config")
+        if isinstance(inner, dict) and (shape := drift.input_shape(inner)):
+            return shape
+        if first.get("class_name") not in MODELS:
+            break
+        below = inner.get("layers") if isinstance(inner, dict) else inner
+        first = below[0] if isinstance(below, list) and below else None
+    built = config.get("build_input_shape") if isinstance(config, dict) else None
+    if isinstance(built, dict):
+        built = built.get("items")
+    return tuple(built) if isinstance(built, list | tuple) and all(isinstance(s, int | None) for s in built) else None

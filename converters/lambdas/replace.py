@@ -1,0 +1,193 @@
+"""Puts operations in the place of Lambda layers and raw TensorFlow operations, and keeps account of each."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from converters.errors import OptionError
+from converters.lambdas import rawops
+from converters.lambdas.builder import Builder
+from converters.lambdas.interpret import evaluate
+from converters.lambdas.keras_names import RAW_LAYERS
+from converters.lambdas.live import function_of
+from converters.lambdas.nodes import LayerCall
+from converters.lambdas.stored import StoredFunction, from_source, function_name, stored_function
+from converters.lambdas.values import Era, RefusedError, Tensor, Value, describe
+
+__all__ = ["Refused", "Replaced", "Replacer"]
+
+Path = tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Replaced:
+    """One layer that was replaced.
+
+    layer: names from the outermost model's layer on, with `/`. source: its function as Python. became: the operations
+    in its place. assumptions: what the file does not say and was taken for granted.
+    """
+
+    layer: str
+    source: str
+    became: str
+    assumptions: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Refused:
+    """One layer that cannot be replaced, and the reason. source: its function as Python, if that could be read."""
+
+    layer: str
+    reason: str
+    source: str = ""
+
+
+class Replacer:
+    """`rebuild.Replace`: makes the operations, and remembers what it replaced and what it refused.
+
+    functions: what a user gives for a function that the file does not hold, by its name or by the layer's: the text of
+    a lambda, or a Keras layer. taken: names that operations must not get. live: Lambda layers in memory by path.
+    """
+
+    def __init__(
+        self, era: Era, functions: Mapping[str, Any], taken: set[str], live: Mapping[Path, Any] | None = None
+    ) -> None:
+        self.era, self.functions, self.taken, self.live = era, functions, taken, live or {}
+        self.replaced: dict[Path, Replaced] = {}
+        self.refused: dict[Path, Refused] = {}
+        self.used: set[str] = set()
+        self._stored: dict[Path, StoredFunction] = {}
+
+    def resolve(self, path: Path, layer: Mapping[str, Any]) -> None:
+        """Read the function of a Lambda before anything is built, so that all that cannot be read are known at once."""
+        given = self._given(path, layer["config"])
+        if given is not None and not isinstance(given, str):
+            return
+        try:
+            self._function(path, layer["config"])
+        except RefusedError as error:
+            self.refused[path] = Refused("/".join(path), str(error))
+
+    def __call__(self, path: Path, layer: Mapping[str, Any], call: LayerCall) -> list[Any]:
+        """See `rebuild.Replace`."""
+        builder = Builder(self.era)
+        source = ""
+        try:
+            if layer["class_name"] in RAW_LAYERS:
+                made, source = rawops.apply(builder, layer, _wrapped(call.args), _wrapped(dict(call.kwargs)))
+            else:
+                made, source = self._lambda(builder, path, layer["config"], call)
+            outputs, became = self._outputs(builder, path, made, raw=layer["class_name"] in RAW_LAYERS)
+        except RefusedError as error:
+            self.refused.setdefault(path, Refused("/".join(path), str(error), source or self._source(path)))
+            raise
+        self._note(path, Replaced("/".join(path), source, became, builder.assumptions))
+        return outputs
+
+    def _lambda(self, builder: Builder, path: Path, config: Mapping[str, Any], call: LayerCall) -> tuple[Value, str]:
+        given = self._given(path, config)
+        inputs = call.args[0] if call.args else None
+        extra = {name for name, value in call.kwargs.items() if value is not None} - {"training"}
+        if len(call.args) != 1 or extra:
+            raise RefusedError(f"it is called with more than its inputs: {', '.join(sorted(extra)) or len(call.args)}")
+        if given is not None and not isinstance(given, str):
+            return builder.call(lambda: given(inputs), f"{given.name}({type(given).__name__})"), type(given).__name__
+        stored = self._function(path, config)
+        first = next(iter(stored.function.function.positional), "x")
+        return evaluate(stored.function, _wrapped(inputs, first), builder), stored.source
+
+    def _given(self, path: Path, config: Mapping[str, Any]) -> Any:
+        for name in ("/".join(path), path[-1], function_name(config)):
+            if name is not None and name in self.functions:
+                self.used.add(name)
+                return self.functions[name]
+        return None
+
+    def _function(self, path: Path, config: Mapping[str, Any]) -> StoredFunction:
+        if path not in self._stored:
+            given, name = self._given(path, config), function_name(config)
+            if isinstance(given, str):
+                self._stored[path] = from_source(given, config)
+            elif given is None and path in self.live:
+                self._stored[path] = function_of(self.live[path])
+            elif given is None and name is not None:
+                raise RefusedError(
+                    f"it calls the function {name!r}, of which the file holds the name only; give what that computes "
+                    f"with --function {name}='lambda t: ...'"
+                )
+            elif given is None:
+                self._stored[path] = stored_function(config)
+        return self._stored[path]
+
+    def _source(self, path: Path) -> str:
+        return self._stored[path].source if path in self._stored else ""
+
+    def _note(self, path: Path, new: Replaced) -> None:
+        known = self.replaced.get(path)
+        if known is not None:  # a shared layer is called several times, and may become something else each time
+            both = dict.fromkeys((*known.became.splitlines(), new.became))
+            assumptions = tuple(dict.fromkeys((*known.assumptions, *new.assumptions)))
+            new = Replaced(new.layer, new.source, "\n".join(both), assumptions)
+        self.replaced[path] = new
+
+    def _outputs(self, builder: Builder, path: Path, made: Value, raw: bool) -> tuple[list[Any], str]:
+        import keras
+
+        if raw and not isinstance(made, Tensor) and type(made) not in (list, tuple):
+            return [made], describe(made)  # a shape, for other raw operations
+        parts = list(made) if type(made) in (list, tuple) else [made]
+        if not parts:
+            raise RefusedError("it returns nothing")
+        own = {id(operation) for operation in builder.operations}
+        for index, part in enumerate(parts):
+            if not isinstance(part, Tensor):
+                raise RefusedError(f"it returns {describe(part)}, where a tensor is needed")
+            if id(part.keras._keras_history.operation) not in own:  # the input itself: the layer keeps its place
+                parts[index] = builder.layer(keras.layers.Identity(), part, text=part.text)
+        self._name(builder, path[-1], parts[0].keras._keras_history.operation)
+        texts = [part.text for part in parts]
+        return [part.keras for part in parts], texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
+
+    def _name(self, builder: Builder, layer: str, last: Any) -> None:
+        """The operation that gives the result is called as the layer was; the others begin with its name."""
+        base = layer.replace("/", "_")
+        for operation in builder.operations:
+            operation.name = self.unique(base if operation is last else f"{base}_{type(operation).__name__.lower()}")
+
+    def unique(self, wanted: str) -> str:
+        """A name that no layer of the file and no operation has yet."""
+        name, count = wanted, 1
+        while name in self.taken:
+            name, count = f"{wanted}_{count}", count + 1
+        self.taken.add(name)
+        return name
+
+    def unused(self) -> None:
+        """Refuse functions that were given for nothing.
+
+        Raises:
+            OptionError: naming the first, and the Lambdas there are.
+        """
+        for name in self.functions:
+            if name not in self.used:
+                known = ", ".join("/".join(path) for path in (*self.replaced, *self.refused)) or "none"
+                raise OptionError(
+                    f"--function {name}: no Lambda of the model is called so or calls it (Lambdas: {known})"
+                )
+
+
+def _wrapped(value: Any, text: str = "") -> Value:
+    """KerasTensors as Tensors; those of a list get their index behind the text."""
+    import keras
+
+    if isinstance(value, keras.KerasTensor):
+        operation = getattr(value, "_keras_history", None)
+        return Tensor(value, text or (operation.operation.name if operation else "x"))
+    if type(value) in (list, tuple):
+        parts = [_wrapped(each, f"{text}[{index}]" if text else "") for index, each in enumerate(value)]
+        return parts if isinstance(value, list) else tuple(parts)
+    if isinstance(value, dict):
+        return {key: _wrapped(each, f"{text}[{key!r}]" if text else "") for key, each in value.items()}
+    return value

@@ -1,0 +1,219 @@
+"""A model with Lambda layers -> the same model of Keras's own operations, running no byte of what the file holds."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import re
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, Final
+
+from converters.errors import ModelError
+from converters.lambdas.archive import ModelArchive, iter_layers, layer_name, read_archive
+from converters.lambdas.graph import Part
+from converters.lambdas.limits import Limits, show
+from converters.lambdas.rebuild import Rebuilder, is_replaced
+from converters.lambdas.replace import Refused, Replaced, Replacer
+from converters.lambdas.trust import REPLACEABLE, check_links, check_trusted, find_untrusted
+from converters.lambdas.values import Era
+from converters.lambdas.weights import copy_weights, restore
+
+__all__ = [
+    "LambdaRefusedError",
+    "Refused",
+    "Replaced",
+    "RewriteResult",
+    "era_of",
+    "needs_rewrite",
+    "rewrite",
+    "rewrite_archive",
+    "rewrite_model",
+]
+
+_TF_SUFFIX: Final = "-tf"
+
+
+class LambdaRefusedError(ModelError):
+    """A model with Lambda layers that cannot be replaced; `refused` holds every one with its reason."""
+
+    def __init__(self, message: str, refused: tuple[Refused, ...], replaced: tuple[Replaced, ...]) -> None:
+        super().__init__(message)
+        self.refused, self.replaced = refused, replaced
+
+
+@dataclasses.dataclass(frozen=True)
+class RewriteResult:
+    """A rescued model.
+
+    model: the Keras model, not compiled. replaced: every Lambda and raw operation. notes: what else was brought to
+    today's form, one sentence each.
+    """
+
+    model: Any
+    replaced: tuple[Replaced, ...]
+    notes: tuple[str, ...]
+
+
+def rewrite(
+    path: str | os.PathLike[str],
+    functions: Mapping[str, Any] | None = None,
+    registered: Collection[str] = (),
+    limits: Limits | None = None,
+    on_step: Callable[[str], None] = lambda step: None,
+) -> RewriteResult:
+    """The model of a `.keras` or HDF5 file with operations in the place of its Lambda layers; the file is only read.
+
+    Args:
+        functions: for functions that the file does not hold, by their name or by the layer's: the text of a lambda,
+            which is parsed and not run, or a Keras layer.
+        registered: names of classes registered with Keras that the file may use, as `trust.check_trusted` takes them.
+        on_step: told what is being done, before it is done.
+
+    Raises:
+        ModelError: the file cannot be read, or is not trusted.
+        LambdaRefusedError: some Lambdas are not understood.
+        OptionError: a function that was given is none, or is not needed.
+    """
+    archive = read_archive(path, limits)
+    return rewrite_archive(archive, functions, registered, limits, on_step)
+
+
+def rewrite_archive(
+    archive: ModelArchive,
+    functions: Mapping[str, Any] | None = None,
+    registered: Collection[str] = (),
+    limits: Limits | None = None,
+    on_step: Callable[[str], None] = lambda step: None,
+) -> RewriteResult:
+    """As `rewrite`, of a file that was read."""
+    check_trusted(archive, registered, replaceable=True)
+    if archive.backend == "theano":
+        raise ModelError(f"{archive.path} was saved on Theano, whose convolutions are mirrored; save it on TensorFlow")
+    stored = check_links(archive, limits)
+    on_step("starting TensorFlow")
+    import keras
+
+    era, taken = era_of(archive.config, archive.keras_version), _taken(archive.config)
+    on_step(f"rebuilding {archive.path.name}")
+    replacer = Replacer(era, functions or {}, set(taken))
+    try:
+        # In this scope no weight takes memory yet: a small file may ask for a huge layer.
+        with keras.StatelessScope(initialize_variables=False):
+            rebuilder, part = _rebuild(str(archive.path), archive.config, replacer)
+        _check_size(archive, part, stored)
+        with keras.StatelessScope():
+            pass  # leaving it gives every weight its memory
+    except ModelError as error:
+        if "stateless scope" not in str(error):
+            raise
+        # A few layers, such as a stateful LSTM, have variables of given values, which the scope does not take.
+        replacer = Replacer(era, functions or {}, set(taken))
+        rebuilder, part = _rebuild(str(archive.path), archive.config, replacer)
+    on_step("restoring the weights")
+    restore(archive, part)
+    rebuilder.finish()
+    return RewriteResult(part.layer, tuple(replacer.replaced.values()), tuple(rebuilder.notes))
+
+
+def rewrite_model(model: Any, functions: Mapping[str, Any] | None = None) -> RewriteResult:
+    """As `rewrite`, of a Keras model in memory, whose functions are read and not called; the model is not changed.
+
+    Raises:
+        ModelError: the model is not made of layers in a graph, or Keras cannot tell its config.
+        LambdaRefusedError: some Lambdas are not understood.
+    """
+    import keras
+
+    from converters.lambdas.live import lambda_layers
+
+    if not isinstance(model, keras.Sequential) and type(model) is not keras.Model and not hasattr(model, "operations"):
+        raise ModelError(f"{model.name}: a subclassed model has no graph of layers, so nothing in it can be replaced")
+    try:
+        config = json.loads(json.dumps(keras.saving.serialize_keras_object(model)))  # as a file would hold it
+    except (TypeError, ValueError, AttributeError, NotImplementedError) as error:
+        raise ModelError(f"{model.name}: Keras cannot tell its config: {str(error).splitlines()[0][:300]}") from error
+    era = Era(3, 2, _data_format(config))
+    replacer = Replacer(era, functions or {}, _taken(config), lambda_layers(model))
+    rebuilder, part = _rebuild(model.name, config, replacer)
+    copy_weights(model, part)
+    return RewriteResult(part.layer, tuple(replacer.replaced.values()), tuple(rebuilder.notes))
+
+
+def _check_size(archive: ModelArchive, part: Part, stored: int) -> None:
+    import keras
+
+    wanted = sum(math.prod(variable.shape) for variable in part.layer.weights)
+    if wanted > stored:
+        keras.backend.clear_session()  # or the next model that anyone builds would give these weights their memory
+        raise ModelError(f"{archive.path}: its config asks for {wanted:,} weights, and it holds {stored:,}")
+
+
+def _rebuild(where: str, config: dict[str, Any], replacer: Replacer) -> tuple[Rebuilder, Part]:
+    for path, layer in iter_layers(config):
+        if layer["class_name"] == "Lambda":
+            replacer.resolve(path, layer)
+    rebuilder = Rebuilder(replacer, replacer.era.keras, replacer.unique)
+    part = None
+    try:
+        part = rebuilder.model(config)
+    except ModelError as error:
+        # What else goes wrong after a Lambda was refused says nothing of the file.
+        if not replacer.refused:
+            raise ModelError(f"{where}: {error}") from error
+    if replacer.refused:
+        raise _refusal(where, replacer)
+    assert part is not None
+    replacer.unused()
+    return rebuilder, part
+
+
+def needs_rewrite(archive: ModelArchive, registered: Collection[str] = ()) -> bool:
+    """Whether Keras 3 cannot open the file as it is, or would open it as a model that computes something else.
+
+    That is a file with Lambda layers or raw TensorFlow operations, and any file that Keras 2 wrote.
+    """
+    old = era_of(archive.config, archive.keras_version).keras < 3
+    return old or any(finding.kind in REPLACEABLE for finding in find_untrusted(archive.config, registered))
+
+
+def _taken(config: dict[str, Any]) -> set[str]:
+    """The names that operations must not get; the one in a Lambda's place takes the Lambda's."""
+    return {layer_name(layer) for _, layer in iter_layers(config) if not is_replaced(layer)}
+
+
+def _refusal(where: str, replacer: Replacer) -> LambdaRefusedError:
+    """One error for all Lambdas that were refused."""
+    refused = tuple(replacer.refused.values())
+    count = f"{len(refused)} of its Lambda layers" if len(refused) > 1 else "one of its Lambda layers"
+    each = "; ".join(f"layer {show(one.layer)}: {one.reason}" for one in refused)
+    way_out = "; --function LAYER='lambda t: ...' says what such a layer computes"
+    return LambdaRefusedError(
+        f"{where}: {count} cannot be replaced: {each}{way_out}", refused, tuple(replacer.replaced.values())
+    )
+
+
+def era_of(config: dict[str, Any], keras_version: str | None) -> Era:
+    """Which libraries wrote a file, as far as it tells.
+
+    tf.keras writes its version with `-tf` until 2.3.0; Keras 2.4 on is tf.keras. 2.2.4-tf came with TensorFlow 1.13 to
+    2.1, and standalone Keras 2.3 ran on TensorFlow 1 and 2.
+    """
+    version = keras_version or ""
+    found = re.match(r"(\d+)\.(\d+)", version)
+    major, minor = (int(found[1]), int(found[2])) if found else (2, 0)
+    if (major, minor) >= (2, 4) or (version.endswith(_TF_SUFFIX) and (major, minor) >= (2, 3)):
+        tensorflow: int | None = 2
+    elif (major, minor) >= (2, 3) or version.startswith("2.2.4-tf") or not found:
+        tensorflow = None
+    else:
+        tensorflow = 1
+    return Era(3 if major >= 3 else 2, tensorflow, _data_format(config))
+
+
+def _data_format(config: dict[str, Any]) -> str | None:
+    """The one that all layers of the model say, if any says one."""
+    inner = (layer.get("config") for _, layer in iter_layers(config))
+    said = {each.get("data_format") for each in inner if isinstance(each, dict)} & {"channels_last", "channels_first"}
+    return said.pop() if len(said) == 1 else None

@@ -1,0 +1,112 @@
+"""The library functions that a Lambda may call: each a row of names and signatures above the function that builds it.
+
+    @rule("K.max ops.max (x, axis=None, keepdims=False)", "tf.reduce_max (input_tensor: x, axis=None, ...)")
+    def maximum_over(builder, x, axis, keepdims): ...
+
+Names are in the spelling of `names.py`: `K` for keras.backend, `tf1` for tensorflow.compat.v1, `ops` for keras.ops. The
+grammar of signatures stands in `signature.py`. A name of `tf1` without a row of its own means that of `tf`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Final
+
+from converters.errors import closest
+from converters.lambdas.builder import Builder
+from converters.lambdas.rules.refused import NEVER, reason_against
+from converters.lambdas.signature import Signature, signature
+from converters.lambdas.values import RefusedError, Value
+
+__all__ = ["Rule", "find_rule", "is_known", "rule", "rules"]
+
+# Each registers its rows when it is imported.
+MODULES: Final = (
+    "activations", "blocks", "builtins", "constants", "elementwise", "images", "linear", "merging", "normalizing",
+    "preprocessing", "ranges", "reductions", "reshaping", "resizing", "settings", "shapes", "slicing", "windows",
+)  # fmt: skip
+
+Handler = Callable[..., Value]
+_RULES: dict[str, Rule] = {}
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """One library function: its name, how it is called, and what builds it."""
+
+    name: str
+    signature: Signature
+    handler: Handler
+
+    def apply(self, builder: Builder, args: Sequence[Value], kwargs: Mapping[str, Value]) -> Value:
+        """What a call of the function gives.
+
+        Raises:
+            RefusedError: the arguments are not understood.
+        """
+        try:
+            bound = self.signature.bind(args, kwargs)
+        except RefusedError as error:
+            raise RefusedError(f"{self.name} {error}") from error
+        return self.handler(builder, **bound)
+
+
+def rule(*spellings: str) -> Callable[[Handler], Handler]:
+    """Register the decorated function under each spelling: `name name ... (signature)`."""
+
+    def register(handler: Handler) -> Handler:
+        for spelling in spellings:
+            names, opening, rest = spelling.partition("(")
+            row = signature(opening + rest)
+            for name in names.split():
+                assert name not in _RULES, f"{name} has two rules"
+                _RULES[name] = Rule(name, row, handler)
+        return handler
+
+    return register
+
+
+@functools.cache
+def rules() -> Mapping[str, Rule]:
+    """Every rule by its name."""
+    for module in MODULES:
+        importlib.import_module(f"converters.lambdas.rules.{module}")
+    return _RULES
+
+
+@functools.cache
+def _prefixes() -> frozenset[str]:
+    return frozenset(prefix for name in (*rules(), *NEVER) for prefix in _above(name))
+
+
+def _above(name: str) -> Iterator[str]:
+    parts = name.split(".")
+    for count in range(1, len(parts)):
+        yield ".".join(parts[:count])
+
+
+def is_known(path: str) -> bool:
+    """Whether `path` is a function of the table, or a module that holds one."""
+    return any(each in rules() or each in _prefixes() or reason_against(each) is not None for each in _spellings(path))
+
+
+def find_rule(path: str) -> Rule:
+    """The rule of a library function.
+
+    Raises:
+        RefusedError: there is none.
+    """
+    for each in _spellings(path):
+        if each in rules():
+            return rules()[each]
+        if (reason := reason_against(each)) is not None:
+            raise RefusedError(f"it calls {path}, which {reason}")
+    near = closest(path, rules())
+    raise RefusedError(f"it calls {path}, which is not known{near if near.startswith(';') else ''}")
+
+
+def _spellings(path: str) -> tuple[str, ...]:
+    return (path, "tf" + path.removeprefix("tf1")) if path.split(".")[0] == "tf1" else (path,)

@@ -1,0 +1,166 @@
+"""Puts the weights of a model file into the model that was rebuilt from its config.
+
+Keras reads them in the order of a model's layers. A rebuilt model can have another order, since operations stand where
+one Lambda stood; the file's own order is that of its config, which `rebuild.Part` keeps.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from converters.errors import ModelError
+from converters.lambdas.archive import ModelArchive
+from converters.lambdas.graph import Part
+from converters.lambdas.limits import show
+
+__all__ = ["copy_weights", "legacy_order", "restore"]
+
+# The last part of a weight's name in the file: `dense_1/kernel:0`, `batch_normalization/gamma_1:0`.
+_LEAF: Final = re.compile(r"(?:.*/)?([a-z_]+?)(?:_\d+)?(?::\d+)?$", re.DOTALL)
+
+
+def restore(archive: ModelArchive, model: Part) -> None:
+    """Set every weight of the model from the file.
+
+    Raises:
+        ModelError: the file's weights are not those that the model's config asks for.
+    """
+    if archive.kind == "hdf5":
+        _from_hdf5(archive.path, model)
+    else:
+        _from_keras(archive.path, model)
+
+
+def copy_weights(model: Any, part: Part) -> None:
+    """Set every weight from the model in memory that was rebuilt, layer by layer, by name."""
+    for child in part.children:
+        if not hasattr(child.layer, "set_weights"):  # an operation of keras.ops
+            continue
+        layer = model.get_layer(child.name)
+        if child.kind in ("Functional", "Sequential"):
+            copy_weights(layer, child)
+        elif (
+            child.kind == "Wrapper"
+            and child.children[0].kind in ("Functional", "Sequential")
+            and hasattr(layer.layer, "get_layer")
+        ):
+            copy_weights(layer.layer, child.children[0])
+        else:
+            child.layer.set_weights(layer.get_weights())
+
+
+def legacy_order(part: Part) -> list[Any]:
+    """A layer's variables in the order of Keras's HDF5 files: all that are trained, then all that are not."""
+    trained, fixed = _split(part)
+    seen: set[int] = set()
+    return [each for each in (*trained, *fixed) if not (id(each) in seen or seen.add(id(each)))]  # type: ignore[func-returns-value]
+
+
+def _split(part: Part) -> tuple[list[Any], list[Any]]:
+    if not hasattr(part.layer, "trainable_weights"):  # an operation of keras.ops
+        return [], []
+    if not part.kind:
+        return list(part.layer.trainable_weights), list(part.layer.non_trainable_weights)
+    pairs = [_split(child) for child in part.children]
+    return [each for trained, _ in pairs for each in trained], [each for _, fixed in pairs for each in fixed]
+
+
+def _from_hdf5(path: Path, model: Part) -> None:
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        group = file["model_weights"]
+        stored = {name: _weight_names(group[name]) for name in _names(group, "layer_names") if name in group}
+        stored = {name: names for name, names in stored.items() if names}
+        wanted = {part.name: legacy_order(part) for part in model.children}
+        wanted = {name: variables for name, variables in wanted.items() if variables}
+        if missing := [name for name in wanted if name not in stored]:
+            raise ModelError(
+                f"{path} holds no weights for layer {show(missing[0])}, which has {len(wanted[missing[0]])}"
+            )
+        if extra := [name for name in stored if name not in wanted]:
+            raise ModelError(f"{path} holds weights for {show(extra[0])}, which is no layer with weights of its model")
+        for name, variables in wanted.items():
+            _assign(path, name, variables, [(leaf, group[name][leaf]) for leaf in stored[name]])
+
+
+def _weight_names(group: Any) -> list[str]:
+    return _names(group, "weight_names")
+
+
+def _names(group: Any, attribute: str) -> list[str]:
+    """A list of names in an attribute; a long one is cut into `attribute0`, `attribute1`, ..."""
+    if attribute in group.attrs:
+        parts = [group.attrs[attribute]]
+    else:
+        parts = []
+        while f"{attribute}{len(parts)}" in group.attrs:
+            parts.append(group.attrs[f"{attribute}{len(parts)}"])
+    return [name.decode("utf-8") if isinstance(name, bytes) else str(name) for part in parts for name in part]
+
+
+def _assign(path: Path, layer: str, variables: list[Any], stored: list[tuple[str, Any]]) -> None:
+    if len(variables) != len(stored):
+        raise ModelError(f"{path} holds {len(stored)} weights for layer {show(layer)}, which has {len(variables)}")
+    for variable, (name, dataset) in zip(variables, stored, strict=True):
+        leaf = _LEAF.match(name)
+        known = {_leaf_of(each) for each in variables}
+        swapped = leaf is not None and leaf[1] in known and leaf[1] != _leaf_of(variable)
+        if swapped or tuple(dataset.shape) != tuple(variable.shape):
+            raise ModelError(
+                f"{path}: weight {show(name)} of shape {tuple(dataset.shape)} stands where layer {show(layer)} has "
+                f"{show(variable.name)} of shape {tuple(variable.shape)}"
+            )
+        variable.assign(np.asarray(dataset))
+
+
+def _leaf_of(variable: Any) -> str:
+    return str(variable.name)
+
+
+def _from_keras(path: Path, model: Part) -> None:
+    """Keras's own reader, on a stand-in that has the layers in the file's order."""
+    shell = _shell(model)
+    with tempfile.TemporaryDirectory(prefix="cbam-weights-") as folder:
+        named = Path(folder, "model.keras")
+        named.symlink_to(path.resolve())
+        try:
+            shell.load_weights(named)
+        except (ValueError, KeyError, OSError, TypeError) as error:
+            lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+            raise ModelError(
+                f"{path} does not hold the weights that its model's config asks for: {lines[0][:300]}"
+            ) from error
+
+
+def _shell(part: Part) -> Any:
+    """A model without a graph, for which Keras finds the same paths in the file as for the one that was saved."""
+    import keras
+
+    kind = part.kind
+
+    class Shell(keras.Model):  # type: ignore[misc]
+        def __init__(self, layers: list[Any]) -> None:
+            super().__init__(name=part.name)
+            self.parts = layers
+            self.built = True
+
+        def _obj_type(self) -> str:
+            return kind  # Keras keeps the weights of these two under `layers`, and asks here whether a model is one
+
+    Shell.__name__ = kind
+    return Shell(list(_inner(part)))
+
+
+def _inner(part: Part) -> Iterator[Any]:
+    for child in part.children:
+        if not hasattr(child.layer, "trainable_weights"):
+            continue
+        # A wrapper gives its model's weights to the HDF5 order, but is a layer of its own kind to Keras's reader.
+        yield _shell(child) if child.kind in ("Functional", "Sequential") else child.layer

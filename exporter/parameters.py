@@ -1,0 +1,99 @@
+"""What the commands' options take, and the options that every command has. Imports only click."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from converters.errors import closest
+
+NamedShape = tuple[str, tuple[int, ...]]
+
+
+class Choice(click.ParamType[str]):
+    """One of a table's names. A near miss is answered with a suggestion, never taken for what it resembles."""
+
+    name = "name"
+
+    def __init__(self, known: tuple[str, ...]) -> None:
+        self.known = known
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if value not in self.known:
+            self.fail(f"unknown name {value!r}{closest(value, self.known)}", param, ctx)
+        return value
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        return "[" + "|".join(self.known) + "]"
+
+
+class BatchSize(click.ParamType[int | str]):
+    """A number of at least 1, or `dynamic`."""
+
+    name = "N|dynamic"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        if isinstance(value, int):
+            return value
+        if value == "dynamic":
+            return "dynamic"
+        if not str(value).isdecimal() or int(value) < 1:
+            self.fail(f"{value!r} is neither a number of at least 1 nor 'dynamic'", param, ctx)
+        return int(value)
+
+
+class Shape(click.ParamType[NamedShape]):
+    """Sizes per sample, `HxWxC` or `NAME=HxWxC`."""
+
+    name = "[NAME=]HxWxC"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> NamedShape:
+        if isinstance(value, tuple):
+            return value
+        name, _, sizes = str(value).rpartition("=")
+        parts = sizes.lower().split("x")
+        if not all(part.isdecimal() and int(part) > 0 for part in parts):
+            self.fail(f"{value!r} is not a shape such as 224x224x3 or image=224x224x3", param, ctx)
+        return name, tuple(map(int, parts))
+
+
+class ValueRange(click.ParamType[tuple[float, float]]):
+    """`MIN,MAX`."""
+
+    name = "MIN,MAX"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, float]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            low, high = map(float, str(value).split(","))
+        except ValueError:
+            self.fail(f"{value!r} is not two numbers such as 0,255", param, ctx)
+        return low, high
+
+
+class NamedText(click.ParamType[tuple[str, str]]):
+    """`NAME=TEXT`."""
+
+    name = "NAME='lambda t: ...'"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        if isinstance(value, tuple):
+            return value
+        name, equals, text = str(value).partition("=")
+        if not equals or not name.strip() or not text.strip():
+            self.fail(f"{value!r} is not of the form NAME='lambda t: ...'", param, ctx)
+        return name.strip(), text.strip()
+
+
+def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--json, -v and -q, which every working command has."""
+    for option in (
+        click.option("-q", "--quiet", "silent", is_flag=True, help="Say nothing but errors and the result."),
+        click.option("-v", "--verbose", is_flag=True, help="Show the libraries' own output, and tracebacks."),
+        click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else there."),
+    ):
+        command = option(command)
+    return command
