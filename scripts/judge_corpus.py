@@ -64,7 +64,7 @@ def judge(folder: Path, row: dict[str, Any]) -> Judgement:
         given = (row["stack"], row["name"], row["file"], row["kind"], row["format"])
         return Judgement(*given, verdict=said, seconds=seconds, **more)
 
-    keras.backend.clear_session()
+    keras.backend.clear_session(free_memory=False)  # collecting garbage would take longer than all the rest
     with tempfile.TemporaryDirectory() as place:
         output = Path(place, "rescued.keras")
         try:
@@ -153,12 +153,16 @@ def main() -> None:
     parser.add_argument("corpus", type=Path)
     parser.add_argument("--stack", nargs="*", help="only these")
     parser.add_argument("--name", help="only files whose name holds this")
+    parser.add_argument("--format", help="only files of this format, as the manifest calls it")
+    parser.add_argument("--kind", nargs="*", help="only bodies of these kinds")
     parser.add_argument("--report", type=Path, help="write every judgement there, as JSON")
     parser.add_argument("--jobs", type=int, default=2)
     given = parser.parse_args()
     rows = json.loads((given.corpus / "manifest.json").read_text(encoding="utf-8"))["rows"]
     rows = [row for row in rows if not given.stack or row["stack"] in given.stack]
     rows = [row for row in rows if not given.name or given.name in row["file"]]
+    rows = [row for row in rows if given.format in (None, row["format"])]
+    rows = [row for row in rows if not given.kind or row["kind"] in given.kind]
     made = list(judgements(given.corpus, rows, given.jobs))
     if given.report:
         given.report.write_text(json.dumps([dataclasses.asdict(each) for each in made], indent=1), encoding="utf-8")
