@@ -49,6 +49,7 @@ _DROPPED: Final[Mapping[str, Mapping[str, tuple[Any, ...] | None]]] = {
     "InputLayer": {"sparse": (False, None), "ragged": (False, None), "type_spec": (None,), "optional": (False, None)},
     "MultiHeadAttention": {"query_shape": None, "key_shape": None, "value_shape": None},
     "Resizing": {"crop_to_aspect_ratio": (False, None)},
+    "LayerNormalization": {"rms_scaling": (False, None)},
     "SpatialDropout": {"trainable": None, "noise_shape": (None,)},
 }  # fmt: skip
 

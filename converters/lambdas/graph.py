@@ -69,6 +69,7 @@ class Graph:
                 f"model {show(self.config.get('name'))} does not say which layers are its inputs and outputs"
             )
         inputs, outputs = output_refs(self.config["input_layers"]), output_refs(self.config["output_layers"])
+        outputs = map_refs(outputs, self._in_line)
         shifts = self._shifts(refs([inputs, outputs]))
         for name, entry in self.entries.items():
             self._make(name, entry)
@@ -108,13 +109,20 @@ class Graph:
         made = keras.Input(batch_shape=shape, dtype=config.get("dtype"), name=name)
         self.tensors[name, 0] = [made]
 
+    def _in_line(self, ref: TensorRef) -> TensorRef:
+        calls = self.calls.get(ref.layer, ())
+        modern = any(not call.legacy for call in calls)
+        counted = modern and self.entries[ref.layer].get("class_name") in ("Functional", "Model")
+        return dataclasses.replace(ref, node=ref.node - 1) if counted else ref
+
     def _shifts(self, outer: Iterable[TensorRef]) -> dict[str, int]:
-        """By how much a model's calls are counted too high: Keras 2 counts the one that built a nested model, too."""
+        """By how much a model's calls are counted too high: Keras 2 counts the one that built a nested model, too.
+
+        Keras 3 does so for the outputs of the whole model only, which are brought in line here.
+        """
         used: dict[str, set[int]] = {}
-        for ref in (
-            *outer,
-            *(ref for calls in self.calls.values() for call in calls for ref in refs([call.args, call.kwargs])),
-        ):
+        inner = (ref for calls in self.calls.values() for call in calls for ref in refs([call.args, call.kwargs]))
+        for ref in (*outer, *inner):
             used.setdefault(ref.layer, set()).add(ref.node)
         shifts = {}
         for name, nodes in used.items():

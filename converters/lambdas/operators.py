@@ -278,6 +278,8 @@ def subscript(builder: Builder, of: Value, key: Value) -> Value:
         return _index(builder, of, key)
     if isinstance(key, np.integer):
         key = int(key)
+    if isinstance(of, Shape) and isinstance(key, tuple) and len(key) == 1:
+        key = key[0]  # as a graph node has it: a shape is a tensor of one axis there
     if isinstance(of, Shape) and isinstance(key, slice):
         return type(of)(tuple(of)[_plain_slice(key)])
     if isinstance(of, list | tuple | str) and isinstance(key, int | slice):

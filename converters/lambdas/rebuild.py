@@ -6,6 +6,8 @@ config was judged by `trust` before; classes are taken from Keras's own by name 
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
@@ -14,10 +16,10 @@ from converters.lambdas import drift, hard_sigmoid
 from converters.lambdas.archive import layer_name
 from converters.lambdas.gone import GONE, call_recurrent, is_recurrent
 from converters.lambdas.graph import Graph, Part, Path, cannot_build, single
-from converters.lambdas.keras_names import LAYERS, MODELS, RAW_LAYERS, REMOVED_LAYERS
+from converters.lambdas.keras_names import LAYERS, MODELS, OPERATIONS, RAW_LAYERS, REMOVED_LAYERS
 from converters.lambdas.limits import show
 from converters.lambdas.nodes import LayerCall
-from converters.lambdas.values import OpenSize, Shape, describe
+from converters.lambdas.values import Era, OpenSize, Shape, describe
 
 __all__ = ["Part", "Rebuilder", "Replace", "is_replaced"]
 
@@ -40,11 +42,12 @@ class Replace(Protocol):
 class Rebuilder:
     """Builds models from configs.
 
-    keras_major: of the Keras that wrote the file. unique: makes names for operations. `notes` tells what was mended.
+    era: of the libraries that wrote the file. unique: makes names for operations. `notes` tells what was mended.
     """
 
-    def __init__(self, replace: Replace, keras_major: int, unique: Callable[[str], str]) -> None:
-        self.replace, self.keras_major, self.unique = replace, keras_major, unique
+    def __init__(self, replace: Replace, era: Era, unique: Callable[[str], str]) -> None:
+        self.replace, self.era, self.unique = replace, era, unique
+        self._built: dict[str, Part] = {}  # by name and config, for layers that several models share
         self.notes: dict[str, None] = {}
         self._split: set[Path] = set()  # layers whose activation is called after them
         self._gated: list[Any] = []
@@ -69,7 +72,7 @@ class Rebuilder:
         import keras
 
         name = str(entry.get("class_name"))
-        if is_replaced(entry):
+        if is_replaced(entry) or self._samples_corners(entry):
             return None, self.replace(path, entry, call)
         if name in GONE and len(call.args) == 1:
             self.notes.setdefault(f"layer {show('/'.join(path))}: {name}, which Keras 3 has not, became operations")
@@ -82,7 +85,7 @@ class Rebuilder:
                     f"layer {show('/'.join(path))} is called on {describe(value)}, which is no tensor here"
                 )
         try:
-            if is_recurrent(name) and self.keras_major < 3:
+            if is_recurrent(name) and self.era.keras < 3:
                 outputs = call_recurrent(made.layer, entry["config"], call, self.unique)
             else:
                 outputs = made.layer(*call.args, **{k: v for k, v in call.kwargs.items() if v is not None})
@@ -95,8 +98,17 @@ class Rebuilder:
 
     def part(self, path: Path, entry: Mapping[str, Any]) -> Part | None:
         """The layer of one entry of a model, or None if it can be built only when it is called."""
+        known = json.dumps([layer_name(dict(entry)), _unshared(entry.get("config"))], sort_keys=True, default=str)
+        if "shared_object_id" in entry and known in self._built:
+            return self._built[known]  # written out twice, but one layer, whose weights the file holds once
+        made = self._part(path, entry)
+        if made is not None:
+            self._built[known] = made
+        return made
+
+    def _part(self, path: Path, entry: Mapping[str, Any]) -> Part | None:
         name, inner = str(entry.get("class_name")), entry.get("config")
-        if is_replaced(entry) or name in GONE:
+        if is_replaced(entry) or name in GONE or self._samples_corners(entry):
             return None
         if name in REMOVED_LAYERS and name not in drift.RENAMED:
             raise ModelError(f"layer {show('/'.join(path))} is a {name}, which Keras 3 no longer has")
@@ -113,9 +125,15 @@ class Rebuilder:
             and (is_replaced(wrapped) or wrapped["class_name"] in MODELS)
         ):
             return None
-        if self.keras_major >= 3:
+        if self.era.keras >= 3:
             return Part(layer_name(dict(entry)), self.layer(path, entry))
         return self._of_keras_2(path, entry)
+
+    def _samples_corners(self, entry: Mapping[str, Any]) -> bool:
+        """Whether a layer enlarges images at other points than Keras 3's of the same name would, or may do so."""
+        config = entry.get("config")
+        smooth = isinstance(config, dict) and config.get("interpolation", "nearest") != "nearest"
+        return entry.get("class_name") == "UpSampling2D" and smooth and self.era.keras < 3 and not self.era.centred
 
     def _of_keras_2(self, path: Path, entry: Mapping[str, Any]) -> Part:
         where = show("/".join(path))
@@ -160,7 +178,7 @@ class Rebuilder:
             part = self._chain(layers, layer_name(wrapped), within, step, wrapped)
         else:
             part = self.model(wrapped, inside)
-        _, config = drift.mend(name, {key: value for key, value in inner.items() if key != "layer"}, self.keras_major)
+        _, config = drift.mend(name, {key: value for key, value in inner.items() if key != "layer"}, self.era.keras)
         wrapper = getattr(keras.layers, name)(part.layer, **config)
         return Part(layer_name(dict(entry)), wrapper, [part], "Wrapper")
 
@@ -174,11 +192,12 @@ class Rebuilder:
 
         name, module = str(entry["class_name"]), entry.get("module")
         try:
-            if name not in LAYERS or (
-                module is not None and not str(module).startswith(("keras.layers", "keras.src.layers"))
-            ):
-                return keras.saving.deserialize_keras_object(_alone(entry))
-            name, config = drift.mend(name, self._inner(entry["config"], path), self.keras_major)
+            of_layers = module is None or str(module).startswith(("keras.layers", "keras.src.layers"))
+            # An HDF5 file of Keras 3 calls the operation Multiply as it calls the layer, which says if it is trained.
+            operation = module is None and self.era.keras >= 3 and "trainable" not in entry["config"]
+            if name not in LAYERS or not of_layers or operation:
+                return keras.saving.deserialize_keras_object(_with_module(_alone(entry)))
+            name, config = drift.mend(name, self._inner(entry["config"], path), self.era.keras)
             return getattr(keras.layers, name).from_config(config)
         except (ValueError, TypeError, AttributeError, KeyError, IndexError, NotImplementedError, ImportError) as error:
             raise cannot_build(path, error) from error
@@ -197,7 +216,7 @@ class Rebuilder:
     def _mended(self, entry: Any, path: Path) -> Any:
         if not isinstance(entry, dict) or entry.get("class_name") not in LAYERS:
             return entry
-        name, config = drift.mend(entry["class_name"], self._inner(entry["config"], path), self.keras_major)
+        name, config = drift.mend(entry["class_name"], self._inner(entry["config"], path), self.era.keras)
         return {"class_name": name, "config": config, "module": "keras.layers", "registered_name": None}
 
     def _sequential(self, config: Any, name: str, path: Path, tensor: Any) -> Part:
@@ -243,8 +262,27 @@ def is_replaced(entry: Mapping[str, Any]) -> bool:
     return entry.get("class_name") == "Lambda" or entry.get("class_name") in RAW_LAYERS
 
 
+def _unshared(config: Any) -> Any:
+    """A config without the numbers that mark what is shared."""
+    if isinstance(config, dict):
+        return {key: _unshared(each) for key, each in config.items() if key != "shared_object_id"}
+    return [_unshared(each) for each in config] if isinstance(config, list) else config
+
+
 def _alone(entry: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in entry.items() if key not in ("inbound_nodes", "name")}
+
+
+def _with_module(entry: dict[str, Any]) -> dict[str, Any]:
+    """An operation of keras.ops as Keras can find it: an HDF5 file leaves its module out, and no two share a name."""
+    import keras
+
+    if entry.get("module") is not None or entry["class_name"] in keras.saving.get_custom_objects():
+        return entry
+    for module in sorted(OPERATIONS):
+        if hasattr(sys.modules.get(module), str(entry["class_name"])):
+            return {**entry, "module": module, "registered_name": entry["class_name"]}
+    return entry
 
 
 def _sequential_layers(config: Any) -> list[dict[str, Any]]:

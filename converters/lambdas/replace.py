@@ -13,6 +13,7 @@ from converters.lambdas.interpret import evaluate
 from converters.lambdas.keras_names import RAW_LAYERS
 from converters.lambdas.live import function_of
 from converters.lambdas.nodes import LayerCall
+from converters.lambdas.rules.table import find_rule
 from converters.lambdas.stored import StoredFunction, from_source, function_name, stored_function
 from converters.lambdas.values import Era, RefusedError, Tensor, Value, describe
 
@@ -75,7 +76,9 @@ class Replacer:
         builder = Builder(self.era)
         source = ""
         try:
-            if layer["class_name"] in RAW_LAYERS:
+            if layer["class_name"] == "UpSampling2D":
+                made, source = _enlarged(builder, layer["config"], _wrapped(call.args[0], "x"))
+            elif layer["class_name"] in RAW_LAYERS:
                 made, source = rawops.apply(builder, layer, _wrapped(call.args), _wrapped(dict(call.kwargs)))
             else:
                 made, source = self._lambda(builder, path, layer["config"], call)
@@ -89,14 +92,21 @@ class Replacer:
     def _lambda(self, builder: Builder, path: Path, config: Mapping[str, Any], call: LayerCall) -> tuple[Value, str]:
         given = self._given(path, config)
         inputs = call.args[0] if call.args else None
-        extra = {name for name, value in call.kwargs.items() if value is not None} - {"training"}
+        said = {name: value for name, value in call.kwargs.items() if _holds_something(value)}
+        extra = set(said) - {"training", "mask"}
         if len(call.args) != 1 or extra:
             raise RefusedError(f"it is called with more than its inputs: {', '.join(sorted(extra)) or len(call.args)}")
         if given is not None and not isinstance(given, str):
             return builder.call(lambda: given(inputs), f"{given.name}({type(given).__name__})"), type(given).__name__
         stored = self._function(path, config)
-        first = next(iter(stored.function.function.positional), "x")
-        return evaluate(stored.function, _wrapped(inputs, first), builder), stored.source
+        function = stored.function
+        names = function.function.positional
+        if "mask" in (*names[1:], *function.function.keyword):  # Keras gives it to a function that asks for it
+            mask = _wrapped(said["mask"], "mask") if "mask" in said else None
+            if mask is None:
+                builder.assume("no mask reaches the layer")
+            function = dataclasses.replace(function, values={**function.values, "mask": mask})
+        return evaluate(function, _wrapped(inputs, names[0] if names else "x"), builder), stored.source
 
     def _given(self, path: Path, config: Mapping[str, Any]) -> Any:
         for name in ("/".join(path), path[-1], function_name(config)):
@@ -176,6 +186,20 @@ class Replacer:
                 raise OptionError(
                     f"--function {name}: no Lambda of the model is called so or calls it (Lambdas: {known})"
                 )
+
+
+def _enlarged(builder: Builder, config: Mapping[str, Any], image: Value) -> tuple[Value, str]:
+    """UpSampling2D as Keras computed it before it sampled at the centres of pixels."""
+    size = config.get("size")
+    factors = size if isinstance(size, list) and len(size) == 2 else [size, size]
+    how = {"data_format": config.get("data_format"), "interpolation": config.get("interpolation")}
+    made = find_rule("K.resize_images").apply(builder, [image, *factors], how)
+    return made, f"UpSampling2D(size={size}, interpolation={how['interpolation']!r}), as Keras below 2.4 computed it"
+
+
+def _holds_something(value: Any) -> bool:
+    """Whether a value is more than None, or a list of it."""
+    return any(map(_holds_something, value)) if isinstance(value, list | tuple) else value is not None
 
 
 def _wrapped(value: Any, text: str = "") -> Value:

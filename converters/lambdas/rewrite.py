@@ -134,7 +134,7 @@ def rewrite_model(model: Any, functions: Mapping[str, Any] | None = None) -> Rew
         config = json.loads(json.dumps(keras.saving.serialize_keras_object(model)))  # as a file would hold it
     except (TypeError, ValueError, AttributeError, NotImplementedError) as error:
         raise ModelError(f"{model.name}: Keras cannot tell its config: {str(error).splitlines()[0][:300]}") from error
-    era = Era(3, 2, _data_format(config))
+    era = Era(3, 2, _data_format(config), True)
     replacer = Replacer(era, functions or {}, _taken(config), lambda_layers(model))
     rebuilder, part = _rebuild(model.name, config, replacer)
     copy_weights(model, part)
@@ -154,7 +154,7 @@ def _rebuild(where: str, config: dict[str, Any], replacer: Replacer) -> tuple[Re
     for path, layer in iter_layers(config):
         if layer["class_name"] == "Lambda":
             replacer.resolve(path, layer)
-    rebuilder = Rebuilder(replacer, replacer.era.keras, replacer.unique)
+    rebuilder = Rebuilder(replacer, replacer.era, replacer.unique)
     part = None
     try:
         part = rebuilder.model(config)
@@ -198,18 +198,26 @@ def era_of(config: dict[str, Any], keras_version: str | None) -> Era:
     """Which libraries wrote a file, as far as it tells.
 
     tf.keras writes its version with `-tf` until 2.3.0; Keras 2.4 on is tf.keras. 2.2.4-tf came with TensorFlow 1.13 to
-    2.1, and standalone Keras 2.3 ran on TensorFlow 1 and 2.
+    2.1, of which 1.15 and later write whether an input is ragged; standalone Keras 2.3 ran on TensorFlow 1 and 2.
     """
     version = keras_version or ""
     found = re.match(r"(\d+)\.(\d+)", version)
     major, minor = (int(found[1]), int(found[2])) if found else (2, 0)
-    if (major, minor) >= (2, 4) or (version.endswith(_TF_SUFFIX) and (major, minor) >= (2, 3)):
+    of_tensorflow = version.endswith(_TF_SUFFIX) or (major, minor) >= (2, 4)
+    if of_tensorflow and (major, minor) >= (2, 3):
         tensorflow: int | None = 2
     elif (major, minor) >= (2, 3) or version.startswith("2.2.4-tf") or not found:
         tensorflow = None
     else:
         tensorflow = 1
-    return Era(3 if major >= 3 else 2, tensorflow, _data_format(config))
+    if not found:
+        centred: bool | None = None
+    elif version.startswith("2.2.4-tf"):
+        inputs = (layer["config"] for _, layer in iter_layers(config) if layer["class_name"] == "InputLayer")
+        centred = True if any(isinstance(each, dict) and "ragged" in each for each in inputs) else None
+    else:
+        centred = tensorflow == 2
+    return Era(3 if major >= 3 else 2, tensorflow, _data_format(config), centred)
 
 
 def _data_format(config: dict[str, Any]) -> str | None:

@@ -126,7 +126,7 @@ def _leaf_of(variable: Any) -> str:
 
 def _from_keras(path: Path, model: Part) -> None:
     """Keras's own reader, on a stand-in that has the layers in the file's order."""
-    shell = _shell(model)
+    shell = _shell(model, {})
     with tempfile.TemporaryDirectory(prefix="cbam-weights-") as folder:
         named = Path(folder, "model.keras")
         named.symlink_to(path.resolve())
@@ -139,10 +139,12 @@ def _from_keras(path: Path, model: Part) -> None:
             ) from error
 
 
-def _shell(part: Part) -> Any:
+def _shell(part: Part, made: dict[int, Any]) -> Any:
     """A model without a graph, for which Keras finds the same paths in the file as for the one that was saved."""
     import keras
 
+    if id(part) in made:  # one model in two places, whose weights the file holds once
+        return made[id(part)]
     kind = part.kind
 
     class Shell(keras.Model):  # type: ignore[misc]
@@ -155,12 +157,13 @@ def _shell(part: Part) -> Any:
             return kind  # Keras keeps the weights of these two under `layers`, and asks here whether a model is one
 
     Shell.__name__ = kind
-    return Shell(list(_inner(part)))
+    made[id(part)] = Shell(list(_inner(part, made)))
+    return made[id(part)]
 
 
-def _inner(part: Part) -> Iterator[Any]:
+def _inner(part: Part, made: dict[int, Any]) -> Iterator[Any]:
     for child in part.children:
         if not hasattr(child.layer, "trainable_weights"):
             continue
         # A wrapper gives its model's weights to the HDF5 order, but is a layer of its own kind to Keras's reader.
-        yield _shell(child) if child.kind in ("Functional", "Sequential") else child.layer
+        yield _shell(child, made) if child.kind in ("Functional", "Sequential") else child.layer

@@ -253,10 +253,8 @@ def _repeated(builder: Builder, images: Array, factors: tuple[int, int], axes: t
 
 
 def _centred(builder: Builder) -> bool | None:
-    """Whether K.resize_images samples at the centres: not in Keras below 2.4, but in tf.keras from 1.14 on."""
-    if builder.era.keras >= 3 or builder.era.tensorflow == 2:
-        return True
-    return False if builder.era.tensorflow == 1 else None
+    """Whether K.resize_images samples at the centres of pixels."""
+    return builder.era.keras >= 3 or builder.era.centred
 
 
 def _enlarged(builder: Builder, images: Array, factors: tuple[int, int], method: str) -> Value:
