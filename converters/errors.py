@@ -5,7 +5,8 @@
     |   |-- OptionError               2       an option, name or combination that is not valid
     |   |-- ModelError                2       a model that cannot be opened or exported as asked
     |   `-- OutputError               2       a file or folder that cannot be written
-    |-- ConversionError               3       a converter or this toolkit failed on valid input
+    |-- ConversionError               3       a converter, a runtime or this toolkit failed on valid input
+    |   `-- WorkerError               3       the process of a runtime died or hangs
     `-- RuntimeUnavailableError       4       a runtime that was asked for cannot run here
 
 A message is one line: what was wrong, where, and what would be right. A verification that fails is a result, not an
@@ -58,6 +59,12 @@ class ConversionError(CbamError):
 
     exit_code = 3
     kind = "conversion"
+
+
+class WorkerError(ConversionError):
+    """The process of a runtime died or hangs: that runtime's result, which leaves this process whole."""
+
+    kind = "worker"
 
 
 class RuntimeUnavailableError(CbamError):

@@ -4,89 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import json
-import signal
 import sys
-import time
-import traceback
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, NoReturn
+from typing import Any, NoReturn
 
 import click
 
 from converters.artifact import Precision
-from converters.errors import CbamError, OptionError, closest
+from converters.errors import OptionError, closest
+from exporter.cli_runtimes import runtimes
 from exporter.formats import FORMATS, PRECISIONS
-from exporter.parameters import BatchSize, Choice, NamedText, Shape, ValueRange, json_option
+from exporter.parameters import BatchSize, NamedText, Shape, ValueRange
+from exporter.runtimes.table import RUNTIMES
+from exporter.terminal import Choice, Group, Reporter, fail, json_option, session
 
 CHECK_FAILED = 1
 INTERRUPTED = 130
-
-
-class Reporter:
-    """Talks to the user on stderr: what is being done, and how long each step took."""
-
-    def __init__(self, stream: IO[str], verbose: bool, silent: bool) -> None:
-        self.stream, self.verbose, self.silent = stream, verbose, silent
-        self._step, self._since = "", 0.0
-        self._live = stream.isatty() and not verbose
-
-    def step(self, text: str) -> None:
-        """A new step begins, the last one is done."""
-        self.done()
-        self._step, self._since = text, time.monotonic()
-        if not self.silent and self._live:
-            self.stream.write(f"  {text} ...")
-            self.stream.flush()
-
-    def done(self) -> None:
-        """The running step is done."""
-        if self._step and not self.silent:
-            start = "\r\x1b[K" if self._live else ""
-            self.stream.write(f"{start}  {self._step:<60} {time.monotonic() - self._since:6.1f} s\n")
-            self.stream.flush()
-        self._step = ""
-
-    def broken(self) -> None:
-        """The running step was cut short."""
-        if self._step and not self.silent and self._live:
-            self.stream.write("\r\x1b[K")
-        self._step = ""
-
-    def line(self, text: str) -> None:
-        """One line, unless silent."""
-        if not self.silent:
-            self.stream.write(text + "\n")
-            self.stream.flush()
-
-
-@contextlib.contextmanager
-def session(verbose: bool, silent: bool, as_json: bool) -> Iterator[Reporter]:
-    """The surroundings of a command that works: libraries kept quiet, errors turned into one line and an exit code."""
-    from exporter.quiet import quiet
-
-    # A polite kill runs the clean-up of temporary files; only SIGKILL does not, and the next run clears up after that.
-    signal.signal(signal.SIGTERM, _terminated)
-    with quiet(verbose) as stream:
-        reporter = Reporter(stream, verbose, silent)
-        try:
-            yield reporter
-        except CbamError as error:
-            reporter.broken()
-            if verbose:
-                traceback.print_exc(file=stream)
-            _fail(error, stream, as_json)
-        except (KeyboardInterrupt, click.exceptions.Exit):
-            reporter.broken()
-            raise
-        except Exception as error:
-            reporter.broken()
-            if verbose:
-                traceback.print_exc(file=stream)
-            text = " ".join(str(error).split())[:300] or "no message"
-            hint = "" if verbose else "; run again with -v for the traceback"
-            fault = CbamError(f"a fault in this toolkit or a library: {type(error).__name__}: {text}{hint}")
-            _fail(fault, stream, as_json)
 
 
 @contextlib.contextmanager
@@ -103,30 +37,6 @@ def decoded(report: Reporter) -> Iterator[None]:
 
             print_replaced(console(report.stream), error.replaced, error.refused)
         raise
-
-
-def _fail(error: CbamError, stream: IO[str], as_json: bool) -> NoReturn:
-    if as_json:
-        from exporter.report.schema import error_json
-
-        click.echo(json.dumps(error_json(error)))
-    stream.write(f"error: {error}\n")
-    stream.flush()
-    sys.exit(error.exit_code)
-
-
-def _terminated(number: int, frame: object) -> NoReturn:
-    sys.exit(128 + number)
-
-
-class Group(click.Group):
-    """Answers an unknown command with the nearest known one."""
-
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        name = args[0] if args else ""
-        if name and not name.startswith("-") and self.get_command(ctx, name) is None:
-            ctx.fail(f"unknown command {name!r}{closest(name, self.list_commands(ctx))}")
-        return super().resolve_command(ctx, args)
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -168,6 +78,14 @@ def cbam() -> None:
     "-o", "--output", default="exported", show_default=True, type=click.Path(path_type=Path), help="Folder to write to."
 )
 @click.option("--verify/--no-verify", default=True, show_default=True, help="Run the artifact beside the model.")
+@click.option(
+    "--runtime",
+    "runtimes",
+    multiple=True,
+    type=Choice(tuple(RUNTIMES)),
+    metavar="NAME",
+    help="Verify in this runtime instead of the format's own; may be given several times (`cbam runtimes` lists them).",
+)
 @json_option
 def export(model: str | None, as_json: bool, verbose: bool, silent: bool, **given: Any) -> None:
     """Convert MODEL and verify the result in its own runtime.
@@ -331,6 +249,9 @@ def models(
         print_models(console(sys.stdout), chosen, rows)
 
 
+cbam.add_command(runtimes)
+
+
 def _read_labels(path: Path) -> tuple[str, ...]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -354,7 +275,7 @@ def _run(command: click.Command, name: str) -> NoReturn:
         context = getattr(error, "ctx", None)
         path = context.command_path if context else name
         fault = OptionError(f"{error.format_message().rstrip('.')}; {path} --help shows what is valid")
-        _fail(fault, sys.stderr, "--json" in sys.argv)
+        fail(fault, sys.stderr, "--json" in sys.argv)
     except click.Abort:
         sys.stderr.write("interrupted\n")
         sys.exit(INTERRUPTED)

@@ -11,6 +11,7 @@ from typing import Literal
 from converters.artifact import Precision
 from converters.errors import OptionError, closest
 from exporter.formats import FORMATS
+from exporter.runtimes.table import RUNTIMES
 
 OLDEST_OPSET = 13  # per-channel QuantizeLinear; below it runtimes and tf2onnx keep separate code paths
 
@@ -31,6 +32,8 @@ class ExportOptions:
         input_range: smallest and largest value the model expects; None: what is known of the model.
         output: the folder to write to, as a path or text; made if it is not there.
         verify: run the artifact beside the model and compare.
+        runtimes: names of rows of RUNTIMES to open and verify the artifacts in; each must be able to run one of the
+            formats. Empty: each format's own. A format that none of them runs is verified in its own.
 
     Raises:
         OptionError: on construction, for a value or combination that is not valid, naming what would be.
@@ -47,6 +50,7 @@ class ExportOptions:
     input_range: tuple[float, float] | None = None
     output: Path = Path("exported")
     verify: bool = True
+    runtimes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         formats = (self.formats,) if isinstance(self.formats, str) else self.formats
@@ -66,6 +70,7 @@ class ExportOptions:
         ):
             if given and owner not in self.formats:
                 raise OptionError(f"{option} is for --format {owner}; asked for: {', '.join(self.formats)}")
+        self._check_runtimes()
         if self.input_range is not None and not -math.inf < self.input_range[0] < self.input_range[1] < math.inf:
             low, high = self.input_range
             raise OptionError(f"--input-range takes MIN,MAX with MIN below MAX, both finite; got {low:g},{high:g}")
@@ -87,6 +92,24 @@ class ExportOptions:
             have = FORMATS[name].precisions
             if self.precision not in have:
                 raise OptionError(f"{name} cannot be written in {self.precision}; it can in: {', '.join(have)}")
+
+    def _check_runtimes(self) -> None:
+        names = (self.runtimes,) if isinstance(self.runtimes, str) else self.runtimes
+        object.__setattr__(self, "runtimes", tuple(dict.fromkeys(names)))
+        for name in self.runtimes:
+            if name not in RUNTIMES:
+                raise OptionError(f"unknown runtime {name!r}{closest(name, RUNTIMES)}")
+            if not any(RUNTIMES[name].can_run(each, self.precision) for each in self.formats):
+                runs = [f"{each} in {', '.join(precisions)}" for each, precisions in RUNTIMES[name].runs.items()]
+                asked = f"{' or '.join(self.formats)} in {self.precision}"
+                raise OptionError(f"--runtime {name} runs {'; '.join(runs)}; asked for: {asked}")
+            if self.batch == "dynamic" and not RUNTIMES[name].open_batch:
+                raise OptionError(f"--runtime {name} takes a fixed batch only; asked for: --batch dynamic")
+
+    def runtimes_of(self, format_name: str) -> tuple[str, ...]:
+        """The runtimes that open and verify this format, at least one."""
+        asked = tuple(name for name in self.runtimes if RUNTIMES[name].can_run(format_name, self.precision))
+        return asked or (FORMATS[format_name].runtime,)
 
     def _check_opset(self, opset: int) -> None:
         from exporter.runtimes.onnx_runtime import newest_opset

@@ -1,32 +1,12 @@
-"""What the commands' options take, and the options that every command has. Imports only click."""
+"""What the commands' options take. Imports only click."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import click
 
-from converters.errors import closest
-
 NamedShape = tuple[str, tuple[int, ...]]
-
-
-class Choice(click.ParamType[str]):
-    """One of a table's names. A near miss is answered with a suggestion, never taken for what it resembles."""
-
-    name = "name"
-
-    def __init__(self, known: tuple[str, ...]) -> None:
-        self.known = known
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        if value not in self.known:
-            self.fail(f"unknown name {value!r}{closest(value, self.known)}", param, ctx)
-        return value
-
-    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
-        return "[" + "|".join(self.known) + "]"
 
 
 class BatchSize(click.ParamType[int | str]):
@@ -86,14 +66,3 @@ class NamedText(click.ParamType[tuple[str, str]]):
         if not equals or not name.strip() or not text.strip():
             self.fail(f"{value!r} is not of the form NAME='lambda t: ...'", param, ctx)
         return name.strip(), text.strip()
-
-
-def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """--json, -v and -q, which every working command has."""
-    for option in (
-        click.option("-q", "--quiet", "silent", is_flag=True, help="Say nothing but errors and the result."),
-        click.option("-v", "--verbose", is_flag=True, help="Show the libraries' own output, and tracebacks."),
-        click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else there."),
-    ):
-        command = option(command)
-    return command

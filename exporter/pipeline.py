@@ -68,9 +68,9 @@ def export(
     only a disk that fails during the last renames can leave some of several formats published, each of them whole.
     """
     options = options or ExportOptions()
-    runtimes = {name: runtime(FORMATS[name].runtime) for name in options.formats}
-    for row in runtimes.values():
-        row.version()  # raises, before anything slow, if it is not there
+    runtimes = {name: [runtime(each) for each in options.runtimes_of(name)] for name in options.formats}
+    for opener in (each for openers in runtimes.values() for each in openers):
+        opener.version()  # raises, before anything slow, if it is not there
     if options.output.exists() and not options.output.is_dir():
         raise OutputError(f"{options.output}: is a file; --output takes a folder")
     source = load_source(model, options.input_shapes, on_step)
@@ -91,14 +91,17 @@ def export(
     )
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(workspace(options.output))
-        complete, sessions = {}, {}
+        complete: dict[str, Artifact] = {}
+        sessions: dict[str, list[Session]] = {}
         for name in options.formats:
             on_step(f"converting to {name}")
             with disk_errors(options.output):
                 complete[name] = _convert(name, traced, folder / targets[name].name, settings)
-            on_step(f"opening it in {runtimes[name].version()}")
-            session = _open(runtimes[name], complete[name], options)
-            sessions[name] = None if session is None else stack.enter_context(session)
+            sessions[name] = []
+            for opener in runtimes[name]:
+                on_step(f"opening it in {opener.version()}")
+                session = _open(opener, complete[name], options)
+                sessions[name] += [] if session is None else [stack.enter_context(session)]
         reference = None
         if options.verify:
             on_step("running the model itself")
@@ -109,11 +112,11 @@ def export(
             with disk_errors(options.output):
                 publish(complete[name], targets[name])
         reports = []
-        for name, session in sessions.items():
-            if reference is not None and session is not None:
-                on_step(f"running the {name} artifact on {reference.samples} samples")
+        for name, session in ((name, each) for name, opened in sessions.items() for each in opened):
+            if reference is not None:
+                on_step(f"running {name} on {reference.samples} samples in {session.description}")
                 reports.append(_verify(session, artifacts[name], reference, traced))
-        unopened = tuple(artifacts[name].path for name, session in sessions.items() if session is None)
+        unopened = tuple(artifacts[name].path for name, opened in sessions.items() if not opened)
     return ExportResult(tuple(artifacts.values()), tuple(reports), reference, unopened)
 
 

@@ -12,6 +12,7 @@ from converters.lambdas.rewrite import LambdaRefusedError
 from exporter.models.inspection import Inspection
 from exporter.parity.check import ParityReport
 from exporter.parity.verdict import OutputVerdict
+from exporter.runtimes.status import RuntimeStatus
 
 SCHEMA: Final = "cbam-export/1"
 
@@ -71,6 +72,11 @@ def models_json(names: Mapping[str, str], rows: Iterable[Inspection]) -> dict[st
         "schema": SCHEMA,
         "models": [{"name": name, "summary": text, **sizes.get(name, {})} for name, text in names.items()],
     }
+
+
+def runtimes_json(found: Iterable[RuntimeStatus]) -> dict[str, Any]:
+    """The result of runtimes: whether each can run here, what it runs, and the command that installs it."""
+    return {"schema": SCHEMA, "runtimes": [each.to_json() for each in found]}
 
 
 def _row(report: ParityReport, name: str, verdict: OutputVerdict) -> dict[str, Any]:

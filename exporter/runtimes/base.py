@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
-from types import TracebackType
-from typing import Protocol, Self
+from types import MappingProxyType, TracebackType
+from typing import Protocol, Self, runtime_checkable
 
 import numpy as np
 
-from converters.artifact import Artifact
+from converters.artifact import Artifact, TensorSpec
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -17,13 +16,23 @@ Arrays = Mapping[str, np.ndarray]
 class Session(Protocol):
     """One opened artifact. A context manager: leaving it frees the model and ends any process.
 
-    `description` is the library and version that runs it.
+    Attributes:
+        description: the library and version that runs it.
+        facts: figures that the runtime tells of the opened model, by name (TFLite Micro: `arena_bytes`); often empty.
     """
 
     description: str
+    facts: Mapping[str, int]
 
     def run(self, inputs: Arrays) -> dict[str, np.ndarray]:
-        """One inference: arrays by input name, of the artifact's shapes and dtypes, to arrays by output name."""
+        """One inference: arrays by input name, of the artifact's shapes and dtypes, to arrays by output name.
+
+        A quantised tensor is taken and given as it is stored (int8, uint8, int16), never as the numbers it stands for.
+
+        Raises:
+            WorkerError: the process that runs it died or hangs.
+            ConversionError: the runtime fails on these inputs.
+        """
 
     def close(self) -> None:
         """Free what the session holds; a second call does nothing."""
@@ -33,6 +42,24 @@ class Session(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
+
+
+@runtime_checkable
+class Traceable(Protocol):
+    """What a session offers beside `Session` where the tensors between input and output can be read.
+
+    Names are the file's own. The optimisations that would make a tensor vanish are off while it is traced, so outputs
+    can differ from `run` by rounding.
+    """
+
+    def tensors(self) -> tuple[TensorSpec, ...]:
+        """Every tensor that an operation computes, in the order of computation, with scale and zero point if quantised.
+
+        Sizes are those of the file; one that it does not tell is None.
+        """
+
+    def run_traced(self, inputs: Arrays) -> dict[str, np.ndarray]:
+        """One inference: arrays as `run` takes them, to the value of each of `tensors()` by name, as it is stored."""
 
 
 class Runtime(Protocol):
@@ -50,12 +77,16 @@ class Runtime(Protocol):
 
         Raises:
             ConversionError: the runtime refuses the file.
+            WorkerError: the process that opens it died or hangs.
+            OptionError: the runtime cannot run such an artifact at all (TFLite Micro: an open batch).
             RuntimeUnavailableError: the runtime cannot run here.
         """
 
 
 class ClosingSession:
     """The part of `Session` that every session shares."""
+
+    facts: Mapping[str, int] = MappingProxyType({})
 
     def close(self) -> None:
         """Nothing to free by default."""
@@ -67,11 +98,3 @@ class ClosingSession:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class RuntimeRow:
-    """One row of RUNTIMES: a name, and "module:Class"."""
-
-    name: str
-    runtime: str

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Final
 
 import numpy as np
 
-from converters.artifact import Artifact
+from converters.artifact import Artifact, TensorSpec
 from converters.errors import ConversionError, RuntimeUnavailableError
 from exporter.runtimes.base import Arrays, ClosingSession
 
@@ -28,23 +29,67 @@ class OnnxRuntime:
 
     def open(self, artifact: Artifact) -> OnnxSession:
         ort = _import()
-        options = ort.SessionOptions()
-        options.log_severity_level = 3  # errors only: warnings about unused initialisers are not for the user
         try:
-            session = ort.InferenceSession(str(artifact.path), options, providers=["CPUExecutionProvider"])
+            session = _session(str(artifact.path))
         except Exception as error:  # ORT has a class of its own for each failure
             raise ConversionError(f"{artifact.path.name}: ONNX Runtime refuses it: {_one_line(error)}") from error
-        return OnnxSession(session, self.version())
+        return OnnxSession(session, artifact, f"onnxruntime {ort.__version__}")
 
 
 class OnnxSession(ClosingSession):
-    def __init__(self, session: Any, description: str) -> None:
+    """A session that is `Traceable` too."""
+
+    def __init__(self, session: Any, artifact: Artifact, description: str) -> None:
         self.description = description
-        self._session = session
+        self._session, self._artifact = session, artifact
+        self._traced: Any = None
 
     def run(self, inputs: Arrays) -> dict[str, np.ndarray]:
         names = [output.name for output in self._session.get_outputs()]
         return dict(zip(names, self._session.run(names, dict(inputs)), strict=True))
+
+    def tensors(self) -> tuple[TensorSpec, ...]:
+        return tuple(
+            TensorSpec(
+                output.name,
+                tuple(size if isinstance(size, int) else None for size in output.shape or ()),
+                _TYPES.get(output.type.removeprefix("tensor(").removesuffix(")"), output.type),
+            )
+            for output in self._trace().get_outputs()
+        )
+
+    def run_traced(self, inputs: Arrays) -> dict[str, np.ndarray]:
+        session = self._trace()
+        names = [output.name for output in session.get_outputs()]
+        return dict(zip(names, session.run(names, dict(inputs)), strict=True))
+
+    def _trace(self) -> Any:
+        if self._traced is None:
+            import onnx
+
+            # A copy in memory that declares what each node computes as an output; ORT finds its type itself.
+            model = onnx.load(self._artifact.path)
+            computed = [name for node in model.graph.node for name in node.output if name]
+            del model.graph.output[:]
+            model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in computed)
+            # Unoptimised: a fused or folded node would compute its tensor in another way, or keep it from being one.
+            self._traced = _session(model.SerializeToString(), optimise=False)
+        return self._traced
+
+
+# ONNX Runtime's names of element types, where they are not NumPy's.
+_TYPES: Final[Mapping[str, str]] = {"float": "float32", "double": "float64"} | {
+    name: name for name in ("float16", "bool", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)))
+}
+
+
+def _session(model: str | bytes, optimise: bool = True) -> Any:
+    ort = _import()
+    options = ort.SessionOptions()
+    options.log_severity_level = 3  # errors only: warnings about unused initialisers are not for the user
+    if not optimise:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
 @functools.cache

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,30 @@ def test_the_table_of_formats_is_the_table() -> None:
     assert table.splitlines() == rows
 
 
+def test_the_table_of_runtimes_is_the_table() -> None:
+    from exporter.runtimes.installs.table import INSTALLS
+    from exporter.runtimes.table import RUNTIMES
+
+    required = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
+    table = README.split("<!-- runtimes -->\n")[1].split("<!-- /runtimes -->")[0]
+    rows = []
+    for row in RUNTIMES.values():
+        install = INSTALLS[row.install]
+        default = install.requirements and install.requirements[-1] in required
+        runs = "; ".join(f"{name} {', '.join(precisions)}" for name, precisions in row.runs.items())
+        runs += "" if row.open_batch else "; fixed batch"
+        rows.append(f"| `{row.name}` | {row.summary} | {runs} | {'default' if default else f'`{install.name}`'} |")
+    assert table.splitlines() == rows
+
+
+def test_pip_installs_what_the_extras_name() -> None:
+    from exporter.runtimes.installs.table import INSTALLS
+
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    for name in ("micro", "openvino"):
+        assert extras[name] == [INSTALLS[name].requirements[-1]]
+
+
 def test_every_cbam_command_line_in_the_documents_parses() -> None:
     from exporter.cli import cbam, export
 
@@ -83,7 +108,14 @@ def test_stated_accuracies_are_those_of_the_logs() -> None:
 
 
 def test_links_in_the_documents_lead_somewhere() -> None:
-    for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/decisions.md", "docs/performance.md"):
+    for name in (
+        "README.md",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+        "docs/decisions.md",
+        "docs/performance.md",
+        "docs/runtimes.md",
+    ):
         path = ROOT / name
         for target in re.findall(r"\]\(([^)#]+)\)", path.read_text(encoding="utf-8")):
             assert (path.parent / target).exists(), f"{name} links {target}"

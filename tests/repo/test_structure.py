@@ -18,7 +18,13 @@ MAY_IMPORT = {
     "exporter.models": {"exporter.models", "converters"},
     "exporter.runtimes": {"exporter.runtimes", "exporter.formats", "converters"},
     "exporter.parity": {"exporter.parity"},
-    "exporter.report": {"exporter.report", "exporter.parity", "exporter.models.inspection", "converters"},
+    "exporter.report": {
+        "exporter.report",
+        "exporter.parity",
+        "exporter.models.inspection",
+        "exporter.runtimes.status",
+        "converters",
+    },
     "exporter": {"exporter", "converters"},
 }
 HEAVY = {"tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime", "ai_edge_litert", "h5py", "rich", "numpy"}
@@ -60,14 +66,17 @@ def test_nothing_that_runs_code_from_a_file(module: str, path: Path) -> None:
     assert not {"eval", "exec", "compile", "__import__"} & set(calls), module
 
 
-@pytest.mark.parametrize("module", ["exporter", "exporter.cli", "exporter.formats", "exporter.runtimes.table"])
+@pytest.mark.parametrize("module", ["exporter", "exporter.cli", "exporter.formats", "exporter.runtimes.status"])
 def test_what_only_lists_imports_nothing_heavy(module: str) -> None:
     code = f"import sys, {module}; print(sorted(set({sorted(HEAVY)!r}) & sys.modules.keys()))"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() in ("[]", "['numpy']"), ran.stdout  # a table of types may need NumPy, never a framework
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["export", "--help"], ["inspect", "--help"], ["models", "--help"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["export", "--help"], ["inspect", "--help"], ["models", "--help"], ["runtimes", "install", "--help"]],
+)
 def test_help_imports_no_tensorflow(arguments: list[str]) -> None:
     code = (
         f"import sys, atexit; heavy = set({sorted(HEAVY)!r}); "
