@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 import numpy as np
 
+from converters.lambdas import operators
 from converters.lambdas.builder import Builder
 from converters.lambdas.names import dtype_of
 from converters.lambdas.values import Method, OpenSize, RefusedError, Shape, Tensor, Value, describe
 
 __all__ = ["attribute", "call"]
+
+
+_OPERATORS: Final[Mapping[str, str]] = {
+    "__add__": "+", "__sub__": "-", "__mul__": "*", "__truediv__": "/", "__pow__": "**", "__matmul__": "@",
+}  # fmt: skip
 
 
 def attribute(of: Value, name: str) -> Value:
@@ -30,6 +37,8 @@ def attribute(of: Value, name: str) -> Value:
                 return of.rank
             case "get_shape" | "set_shape":
                 return Method(of, name)
+        if name in _OPERATORS:
+            return Method(of, name)
     if isinstance(of, Shape):
         match name:
             case "ndims" | "rank":
@@ -68,6 +77,8 @@ def call(builder: Builder, method: Method, args: Sequence[Value], kwargs: Mappin
         RefusedError: the arguments are not understood.
     """
     of, name = method.of, method.name
+    if isinstance(of, Tensor) and name in _OPERATORS and len(args) == 1 and not kwargs:
+        return operators.binary(builder, _OPERATORS[name], of, args[0])
     if isinstance(of, Tensor) and name == "set_shape" and len(args) == 1 and not kwargs:
         return _set_shape(of, args[0])
     if isinstance(of, np.ndarray) and name == "astype" and len(args) == 1 and not kwargs:

@@ -13,9 +13,10 @@ from converters.lambdas.interpret import evaluate
 from converters.lambdas.keras_names import RAW_LAYERS
 from converters.lambdas.live import function_of
 from converters.lambdas.nodes import LayerCall
+from converters.lambdas.rules.sizes import sizes_tensor
 from converters.lambdas.rules.table import find_rule
 from converters.lambdas.stored import StoredFunction, from_source, function_name, stored_function
-from converters.lambdas.values import Era, RefusedError, Tensor, Value, describe
+from converters.lambdas.values import Era, RefusedError, Sizes, Tensor, Value, describe
 
 __all__ = ["Refused", "Replaced", "Replacer"]
 
@@ -152,6 +153,9 @@ class Replacer:
             raise RefusedError("it returns nothing")
         own = {id(operation) for operation in builder.operations}
         for index, part in enumerate(parts):
+            if isinstance(part, Sizes) and len(parts) == 1:
+                parts[index] = part = sizes_tensor(builder, part)
+                own = {id(operation) for operation in builder.operations}
             if not isinstance(part, Tensor):
                 raise RefusedError(f"it returns {describe(part)}, where a tensor is needed")
             if id(part.keras._keras_history.operation) not in own:  # the input itself: the layer keeps its place

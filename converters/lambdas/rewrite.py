@@ -112,7 +112,7 @@ def rewrite_archive(
         replacer = Replacer(era, functions or {}, set(taken))
         rebuilder, part = _rebuild(str(archive.path), archive.config, replacer)
     on_step("restoring the weights")
-    restore(archive, part)
+    restore(archive, part, {path[-1] for path in replacer.replaced})
     rebuilder.finish()
     return RewriteResult(part.layer, tuple(replacer.replaced.values()), tuple(rebuilder.notes))
 

@@ -50,15 +50,9 @@ _ERRORS: dict[Kind, str] = {
         "holds parts that no Keras 3 known here (up to 3.15) can open: {}; save the model again from built-in layers "
         "of Keras 3"
     ),
-    "raw": (
-        "holds raw TensorFlow operations, which Keras 3 cannot open: {}; rebuild the model with keras.ops or with "
-        "Keras's own layers in their place"
-    ),
+    "raw": ("holds raw TensorFlow operations, which Keras 3 cannot open: {}; `cbam rescue` replaces them by keras.ops"),
     "operation": "holds keras.ops operations, which Keras cannot open from HDF5: {}; save the model as .keras instead",
-    "lambda": (
-        "holds Python code, which is never run here: {}; rebuild the model with Keras's own layers or keras.ops in "
-        "their place"
-    ),
+    "lambda": ("holds Python code, which is never run here: {}; `cbam rescue` replaces Lambda layers by keras.ops"),
 }
 REPLACEABLE: frozenset[Kind] = frozenset(["version", "raw", "operation", "lambda"])
 """What `rewrite` takes care of."""

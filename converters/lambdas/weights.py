@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,14 +25,14 @@ __all__ = ["copy_weights", "legacy_order", "restore"]
 _LEAF: Final = re.compile(r"(?:.*/)?([a-z_]+?)(?:_\d+)?(?::\d+)?$", re.DOTALL)
 
 
-def restore(archive: ModelArchive, model: Part) -> None:
-    """Set every weight of the model from the file.
+def restore(archive: ModelArchive, model: Part, lambdas: Collection[str] = ()) -> None:
+    """Set every weight of the model from the file. lambdas: names of layers that were replaced, which can have none.
 
     Raises:
         ModelError: the file's weights are not those that the model's config asks for.
     """
     if archive.kind == "hdf5":
-        _from_hdf5(archive.path, model)
+        _from_hdf5(archive.path, model, lambdas)
     else:
         _from_keras(archive.path, model)
 
@@ -71,7 +71,7 @@ def _split(part: Part) -> tuple[list[Any], list[Any]]:
     return [each for trained, _ in pairs for each in trained], [each for _, fixed in pairs for each in fixed]
 
 
-def _from_hdf5(path: Path, model: Part) -> None:
+def _from_hdf5(path: Path, model: Part, lambdas: Collection[str]) -> None:
     import h5py
 
     with h5py.File(path, "r") as file:
@@ -85,7 +85,8 @@ def _from_hdf5(path: Path, model: Part) -> None:
                 f"{path} holds no weights for layer {show(missing[0])}, which has {len(wanted[missing[0]])}"
             )
         if extra := [name for name in stored if name not in wanted]:
-            raise ModelError(f"{path} holds weights for {show(extra[0])}, which is no layer with weights of its model")
+            what = "whose function would have to use them" if extra[0] in lambdas else "which has none in its config"
+            raise ModelError(f"{path} holds weights for layer {show(extra[0])}, {what}")
         for name, variables in wanted.items():
             _assign(path, name, variables, [(leaf, group[name][leaf]) for leaf in stored[name]])
 

@@ -223,7 +223,9 @@ def test_a_saved_model_that_reaches_outside_is_refused(operation: str, tmp_path:
             return {"y": x + 1}
 
     tf.saved_model.save(tf.Module(), str(tmp_path / "evil"), signatures={"serving_default": serve})
-    refused(tmp_path / "evil", tmp_path / "out", f"refused, its graph holds the operation {operation}")
+    # A dataset is several nodes, in no certain order; the first is named.
+    named = "(TextLineDataset|TensorSliceDataset)" if operation == "TextLineDataset" else operation
+    refused(tmp_path / "evil", tmp_path / "out", f"refused, its graph holds the operation {named}")
     assert not list(tmp_path.glob("file*"))
 
 

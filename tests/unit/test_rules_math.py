@@ -16,7 +16,8 @@ from converters.lambdas.rules.sampling import repeats, sampling
 from converters.lambdas.source_text import parse_function
 from converters.lambdas.values import Era, Tensor
 
-TF1, TF2, UNKNOWN = Era(2, 1, "channels_last"), Era(2, 2, "channels_last"), Era(2, None, "channels_last")
+TF1, TF2 = Era(2, 1, "channels_last", centred=False), Era(2, 2, "channels_last", centred=True)
+UNKNOWN = Era(2, None, "channels_last")
 KERAS3 = Era(3, 2, "channels_last")
 # Rounding: the operations are the same, or sums of a few dozen float32 terms in another order.
 TOLERANCE = 1e-6

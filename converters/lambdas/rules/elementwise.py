@@ -228,3 +228,19 @@ def where(builder: Builder, condition: Value, x: Value, y: Value) -> Value:
         # TensorFlow 1 and keras.backend spread it over the last axes, TensorFlow 2 over the first.
         builder.refuse("its condition has fewer axes than what it chooses from")
     return builder.op("where", tensor, *sides)
+
+
+@rule("tf.scalar_mul tf.math.scalar_mul (scalar: x, x: y, name: _=None)")
+def scalar_mul(builder: Builder, x: Value, y: Value) -> Value:
+    return operators.apply(builder, "multiply", *_operands(builder, x, y))
+
+
+@rule("tf.atan2 tf.math.atan2 (y: x, x: y, name: _=None)", "ops.arctan2 (x1: x, x2: y)")
+def arctan2(builder: Builder, x: Value, y: Value) -> Value:
+    return operators.apply(builder, "arctan2", *_operands(builder, x, y))
+
+
+@rule("tf.debugging.check_numerics tf.check_numerics (tensor: x, message: _=None, name: _=None)")
+def check_numerics(builder: Builder, x: Value) -> Value:
+    builder.assume("tf.debugging.check_numerics passes its input on; it no longer stops at NaN or infinity")
+    return operand(builder, x)

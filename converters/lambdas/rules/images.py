@@ -10,7 +10,7 @@ from converters.lambdas.builder import Builder
 from converters.lambdas.names import dtype_of
 from converters.lambdas.rules.arguments import floating, integer, number, operand, rank_of, shape_of
 from converters.lambdas.rules.linear import Array
-from converters.lambdas.rules.table import rule
+from converters.lambdas.rules.table import find_rule, rule
 from converters.lambdas.values import OpenSize, RefusedError, Tensor, Value, describe
 
 # Columns are the new channels. ITU-R BT.601, as TensorFlow rounds it.
@@ -252,6 +252,23 @@ def crop_or_pad(builder: Builder, x: Value, target_height: Value, target_width: 
     if kept != now:
         tensor = _cropped(builder, tensor, max(-over[0] // 2, 0), max(-over[1] // 2, 0), kept)
     return _padded(builder, tensor, (max(over[0] // 2, 0), max(over[1] // 2, 0)), size)
+
+
+@rule("tf.image.resize_with_pad (image: x, target_height, target_width, method='bilinear', antialias=False)")
+def resize_with_pad(builder: Builder, x: Value, target_height: Value, target_width: Value, **how: Value) -> Value:
+    if builder.era.tensorflow != 2 and builder.era.keras < 3:
+        builder.refuse("TensorFlow 1 and 2 sample images at other points, and the file does not tell which it was")
+    tensor = _images(builder, x)
+    size = (_whole(target_height, "target_height"), _whole(target_width, "target_width"))
+    if min(size) < 1:
+        builder.refuse(f"its size is {size[0]} x {size[1]}")
+    now = _fixed(builder, tensor)
+    # TensorFlow computes both in floats and rounds down.
+    ratio = max(known / wanted for known, wanted in zip(now, size, strict=True))
+    inner = tuple(int(known / ratio) for known in now)
+    at = tuple(max(int((wanted - known / ratio) / 2), 0) for known, wanted in zip(now, size, strict=True))
+    made = find_rule("tf.image.resize").apply(builder, [tensor, list(inner)], how)
+    return _padded(builder, made, (at[0], at[1]), size)
 
 
 @rule("tf.image.total_variation (images: x, name: _=None)")

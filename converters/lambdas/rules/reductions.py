@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
@@ -124,18 +125,32 @@ def moments(builder: Builder, x: Value, axis: Value, keepdims: Value) -> Value:
 @rule(
     "K.cumsum (x, axis=0)",
     "ops.cumsum (x, axis=None)",
-    "tf.cumsum tf.math.cumsum (x, axis=0, exclusive: default=False, reverse: default=False, name: _=None)",
+    "tf.cumsum tf.math.cumsum (x, axis=0, exclusive=False, reverse=False, name: _=None)",
 )
-def cumsum(builder: Builder, x: Value, axis: Value) -> Value:
-    tensor = operand(builder, x)
-    return builder.op("cumsum", tensor, axis=axes(axis, rank_of(tensor)))
+def cumsum(builder: Builder, x: Value, axis: Value, **how: Value) -> Value:
+    return _running(builder, "cumsum", x, axis, how)
 
 
 @rule(
     "K.cumprod (x, axis=0)",
     "ops.cumprod (x, axis=None)",
-    "tf.math.cumprod (x, axis=0, exclusive: default=False, reverse: default=False, name: _=None)",
+    "tf.math.cumprod (x, axis=0, exclusive=False, reverse=False, name: _=None)",
 )
-def cumprod(builder: Builder, x: Value, axis: Value) -> Value:
+def cumprod(builder: Builder, x: Value, axis: Value, **how: Value) -> Value:
+    return _running(builder, "cumprod", x, axis, how)
+
+
+def _running(builder: Builder, name: str, x: Value, axis: Value, how: Mapping[str, Value]) -> Value:
+    """Cumulative sums or products; from the end where `reverse`, each without its own element where `exclusive`."""
     tensor = operand(builder, x)
-    return builder.op("cumprod", tensor, axis=axes(axis, rank_of(tensor)))
+    reverse, exclusive = flag(how.get("reverse"), "reverse"), flag(how.get("exclusive"), "exclusive")
+    if not reverse and not exclusive:
+        return builder.op(name, tensor, axis=axes(axis, rank_of(tensor)))
+    place = axis_of(axis, rank_of(tensor))
+    made = builder.op("flip", tensor, axis=place) if reverse else tensor
+    made = builder.op(name, made, axis=place)
+    if exclusive:
+        widths = [(1, 0) if each == place else (0, 0) for each in range(rank_of(tensor))]
+        made = builder.op("pad", made, widths, mode="constant", constant_values=0 if name == "cumsum" else 1)
+        made = operators.subscript(builder, made, (*[slice(None)] * place, slice(None, -1)))
+    return builder.op("flip", made, axis=place) if reverse else made

@@ -252,6 +252,20 @@ def _repeated(builder: Builder, images: Array, factors: tuple[int, int], axes: t
     return images
 
 
+@rule("K.resize_volumes (x, depth_factor: depth, height_factor: height, width_factor: width, data_format)")
+def resize_volumes(builder: Builder, x: Value, depth: Value, height: Value, width: Value, data_format: Value) -> Value:
+    volumes = operand(builder, x)
+    if rank_of(volumes) != 5:
+        builder.refuse("its input is no batch of volumes")
+    first = layout(builder, data_format) == "channels_first"
+    for axis, factor in zip((2, 3, 4) if first else (1, 2, 3), (depth, height, width), strict=True):
+        times = integer(factor, "factor")
+        if times < 1:
+            builder.refuse(f"its factor is {times}")
+        volumes = builder.op("repeat", volumes, times, axis=axis)
+    return volumes
+
+
 def _centred(builder: Builder) -> bool | None:
     """Whether K.resize_images samples at the centres of pixels."""
     return builder.era.keras >= 3 or builder.era.centred

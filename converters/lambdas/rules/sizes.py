@@ -19,7 +19,19 @@ from converters.lambdas.names import dtype_of
 from converters.lambdas.rules.arguments import integer, rank_of
 from converters.lambdas.values import OpenSize, RefusedError, Sizes, Tensor, Value, describe
 
-__all__ = ["Size", "array_dtype", "equal", "filled", "fixed", "measured", "own_sizes", "sizes_of", "spread", "vector"]
+__all__ = [
+    "Size",
+    "array_dtype",
+    "equal",
+    "filled",
+    "fixed",
+    "measured",
+    "own_sizes",
+    "sizes_of",
+    "sizes_tensor",
+    "spread",
+    "vector",
+]
 
 Size = int | OpenSize | None
 
@@ -214,3 +226,27 @@ def _line(builder: Builder, size: OpenSize, dtype: str) -> Tensor:
     one = builder.index(whole, tuple(slice(None) if axis == size.axis else 0 for axis in range(whole.rank)))
     zeros: Tensor = builder.op("zeros_like", one, dtype=dtype)
     return zeros
+
+
+def sizes_tensor(builder: Builder, sizes: Sequence[Size]) -> Tensor:
+    """The sizes as an int32 tensor of one axis: those that are open are counted when the model runs.
+
+    Raises:
+        RefusedError: a size is not known, or none is open, so that nothing would connect it with the inputs.
+    """
+    fixed_part = [size if isinstance(size, int) else 0 for size in sizes]
+    made: Tensor | None = None
+    for place, size in enumerate(sizes):
+        if not isinstance(size, OpenSize):
+            continue
+        if size.times != 1 or size.others:
+            raise RefusedError("it returns a product of sizes that are not fixed in the model")
+        line = _line(builder, size, "int32")
+        count = builder.op("sum", builder.op("ones_like", line))
+        one_hot = np.eye(len(sizes), dtype=np.int32)[place]
+        counted = builder.op("multiply", count, one_hot)
+        made = counted if made is None else builder.op("add", made, counted)
+    if made is None or None in sizes:
+        raise RefusedError(f"it returns {describe(Sizes(sizes))}, where a tensor is needed")
+    whole: Tensor = builder.op("add", made, np.asarray(fixed_part, np.int32))
+    return whole

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from converters.lambdas.builder import Builder, is_number
+from converters.lambdas.builder import Builder
 from converters.lambdas.names import dtype_of
 from converters.lambdas.rules.arguments import axis_of, flag, integer, integers, layout, number, operand, rank_of, text
 from converters.lambdas.rules.sizes import Size, equal, own_sizes, sizes_of
@@ -246,21 +246,22 @@ def one_hot(builder: Builder, x: Value, count: Value, axis: Value = -1, dtype: V
     tensor = operand(builder, x)
     if "int" not in str(tensor.dtype):
         builder.refuse(f"it makes one-hot vectors of {tensor.dtype}, where integers are needed")
-    for name, usual in (("on", 1), ("off", 0)):
-        given = values.get(name)
-        if given is not None and (not is_number(given) or given != usual or not isinstance(given, float)):
-            builder.refuse(f"its {name}_value is {describe(given)}, where {float(usual)} is usual")
+    on, off = (1.0 if values.get("on") is None else values["on"], 0.0 if values.get("off") is None else values["off"])
+    for name, given in (("on", on), ("off", off)):
+        if not isinstance(given, float):
+            builder.refuse(f"its {name}_value is {describe(given)}, where a fraction is needed")
     place = axis_of(-1 if axis is None else axis, rank_of(tensor) + 1)
     classes = integer(count, "number of classes")
     if classes < 1:
         builder.refuse(f"it makes one-hot vectors of {classes} classes")
-    return builder.op(
-        "one_hot",
-        tensor,
-        classes,
-        axis=-1 if place == rank_of(tensor) else place,
-        dtype="float32" if dtype is None else dtype_of(dtype),
-    )
+    wanted = "float32" if dtype is None else dtype_of(dtype)
+    last = -1 if place == rank_of(tensor) else place
+    made = builder.op("one_hot", tensor, classes, axis=last, dtype=wanted)
+    if (on, off) == (1.0, 0.0):
+        return made
+    if "float" not in wanted:
+        builder.refuse(f"its on_value and off_value are fractions, and its dtype is {wanted}")
+    return builder.op("where", builder.op("greater", made, 0.5), on, off)
 
 
 @rule("tf.nn.top_k tf.math.top_k (input: x, k=1, sorted: ordered=True, *, name: _=None)")
