@@ -155,6 +155,7 @@ def main() -> None:
     parser.add_argument("--name", help="only files whose name holds this")
     parser.add_argument("--format", help="only files of this format, as the manifest calls it")
     parser.add_argument("--kind", nargs="*", help="only bodies of these kinds")
+    parser.add_argument("--every", type=int, default=1, help="only every N-th file")
     parser.add_argument("--report", type=Path, help="write every judgement there, as JSON")
     parser.add_argument("--jobs", type=int, default=2)
     given = parser.parse_args()
@@ -163,6 +164,7 @@ def main() -> None:
     rows = [row for row in rows if not given.name or given.name in row["file"]]
     rows = [row for row in rows if given.format in (None, row["format"])]
     rows = [row for row in rows if not given.kind or row["kind"] in given.kind]
+    rows = rows[:: given.every]
     made = list(judgements(given.corpus, rows, given.jobs))
     if given.report:
         given.report.write_text(json.dumps([dataclasses.asdict(each) for each in made], indent=1), encoding="utf-8")
