@@ -173,15 +173,16 @@ def inspect(model: str | None, as_json: bool, verbose: bool, silent: bool) -> No
     help="What a function computes that the file holds by name only, or a layer's; parsed, not run.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace the output if it exists.")
+@click.option("--drop-optimizer", is_flag=True, help="Leave loss and optimizer out even where Keras can keep them.")
 @json_option
 def rescue(
     model: str,
     output: Path,
     functions: tuple[tuple[str, str], ...],
-    overwrite: bool,
     as_json: bool,
     verbose: bool,
     silent: bool,
+    **given: bool,
 ) -> None:
     """Replace the Lambda layers of MODEL, and write a file that plain Keras opens.
 
@@ -196,7 +197,8 @@ def rescue(
         if len({name for name, _ in functions}) != len(functions):
             raise OptionError("--function was given twice for the same name")
         with decoded(report):
-            made = exporter.rescuing.rescue(model, output, dict(functions), overwrite=overwrite, on_step=report.step)
+            keep = {"overwrite": given["overwrite"], "keep_optimizer": not given["drop_optimizer"]}
+            made = exporter.rescuing.rescue(model, output, dict(functions), on_step=report.step, **keep)
         report.done()
         if not silent:
             out = console(report.stream)

@@ -23,8 +23,8 @@ SUFFIX: Final = ".keras"
 class RescueResult:
     """A rescued model.
 
-    model: the Keras model, not compiled. output: the file that was written, or None. replaced: every Lambda layer and
-    raw TensorFlow operation with what it became. notes: what else was brought to today's form.
+    model: the Keras model, compiled if its optimizer was kept. output: the file that was written, or None. replaced:
+    every Lambda layer and raw TensorFlow operation with what it became. notes: what else was brought to today's form.
     """
 
     model: Any
@@ -40,6 +40,7 @@ def rescue(
     functions: Mapping[str, Any] | None = None,
     *,
     overwrite: bool = False,
+    keep_optimizer: bool = True,
     on_step: Step = lambda step: None,
 ) -> RescueResult:
     """Replace every Lambda layer of a model by operations of keras.ops, without running its code.
@@ -50,6 +51,7 @@ def rescue(
         functions: for functions that a file holds by name only, by that name or the layer's: the text of a lambda,
             which is parsed and not run, or a Keras layer.
         overwrite: replace `output` if it exists.
+        keep_optimizer: keep loss, metrics and the optimizer's state where Keras can; a note tells where it cannot.
         on_step: told what is being done, before it is done.
 
     Raises:
@@ -65,7 +67,8 @@ def rescue(
         import exporter.source
 
         with exporter.source.layers_registered():
-            made = rewrite(model, functions, exporter.source.REGISTERED, on_step=on_step)
+            registered = exporter.source.REGISTERED
+            made = rewrite(model, functions, registered, on_step=on_step, optimizer=keep_optimizer)
     else:
         import keras
 

@@ -22,12 +22,13 @@ _LONGEST: Final = 10_000  # characters of a text: a tensor used twice doubles it
 @dataclasses.dataclass(frozen=True)
 class BuildLimits:
     """How large what a Lambda makes may become. operations: of one Lambda. constant: elements of one array.
-    steps: nodes evaluated, each call of a nested function anew. depth: of calls within calls. number: bits of an
-    integer.
+    memory: bytes of all constants, those in between too. steps: nodes evaluated, each call of a nested function anew.
+    depth: of calls within calls. number: bits of an integer.
     """
 
     operations: int = 2_000
     constant: int = 1 << 22
+    memory: int = 1 << 27
     steps: int = 50_000
     depth: int = 20
     number: int = 512
@@ -45,6 +46,7 @@ class Builder:
         self.era = era
         self.limits = limits or BuildLimits()
         self.operations: list[Any] = []
+        self.spent = 0
         self._assumptions: dict[str, None] = {}
 
     @property
@@ -54,6 +56,19 @@ class Builder:
     def assume(self, text: str) -> None:
         """Note what the file does not say and was taken for granted."""
         self._assumptions.setdefault(text)
+
+    def spend(self, value: Value) -> None:
+        """Count the memory of a constant that was computed.
+
+        Raises:
+            RefusedError: there are too many.
+        """
+        if isinstance(value, np.ndarray):
+            self.spent += value.nbytes
+        elif isinstance(value, list | tuple | str):
+            self.spent += len(value) * (1 if isinstance(value, str) else 64)
+        if self.spent > self.limits.memory:
+            self.refuse(f"its constants take more than {self.limits.memory >> 20} MiB")
 
     def refuse(self, reason: str) -> NoReturn:
         raise RefusedError(reason)

@@ -76,12 +76,18 @@ def mend(name: str, config: Mapping[str, Any], keras_major: int) -> tuple[str, C
 
 
 def input_shape(config: Mapping[str, Any]) -> tuple[int | None, ...] | None:
-    """The batch shape that a layer's own config gives for its input, or None."""
+    """The batch shape that a layer's own config gives for its input, or None.
+
+    Raises:
+        ModelError: it is no shape.
+    """
     for key in ("batch_input_shape", "batch_shape"):
         value = config.get(key)
         if isinstance(value, dict):
             value = value.get("items")
         if isinstance(value, list | tuple):
+            if not all(size is None or (type(size) is int and 0 <= size < 1 << 31) for size in value):
+                raise ModelError(f"layer {show(config.get('name'))} has the input shape {show(value)}, which is none")
             return tuple(value)
     return None
 

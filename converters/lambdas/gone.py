@@ -22,8 +22,10 @@ def _thresholded_relu(tensor: Any, config: Mapping[str, Any], unique: Unique) ->
     """x where x > theta, else 0."""
     import keras
 
+    if not isinstance(tensor, keras.KerasTensor):
+        raise ModelError(f"ThresholdedReLU {show(config.get('name'))} is not called on one tensor")
     theta = config.get("theta", 1.0)
-    theta = theta["value"] if isinstance(theta, dict) else theta
+    theta = theta.get("value") if isinstance(theta, dict) else theta
     if not isinstance(theta, int | float):
         raise ModelError(f"ThresholdedReLU {show(config.get('name'))} has the theta {show(theta)}, which is no number")
     above = keras.ops.greater(tensor, theta)

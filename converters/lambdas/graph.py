@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from converters.errors import ModelError
 from converters.lambdas import drift
 from converters.lambdas.archive import layer_name
-from converters.lambdas.limits import show
+from converters.lambdas.limits import line, show
 from converters.lambdas.nodes import LayerCall, TensorRef, layer_calls, map_refs, output_refs, refs
 from converters.lambdas.stored import plain_value
 from converters.lambdas.values import RefusedError
@@ -51,8 +51,12 @@ class Graph:
         self.owner, self.config, self.path = owner, config, path
         self.entries: dict[str, dict[str, Any]] = {}
         for entry in config["layers"]:
-            if not isinstance(entry, dict) or not isinstance(entry.get("config"), dict | list):
-                raise ModelError(f"a layer of the model is no object with a config: {show(entry)}")
+            if (
+                not isinstance(entry, dict)
+                or not isinstance(entry.get("config"), dict | list)
+                or not isinstance(entry.get("class_name"), str)
+            ):
+                raise ModelError(f"a layer of the model is no object with a class_name and a config: {show(entry)}")
             name = str(entry.get("name") or layer_name(entry))
             if name in self.entries:
                 raise ModelError(f"two layers of the model are called {show(name)}")
@@ -101,12 +105,15 @@ class Graph:
             self.parts[name] = self.owner.part(path, entry)
             return
         config = entry["config"]
-        shape = drift.input_shape(config)
+        shape = drift.input_shape(config) if isinstance(config, dict) else None
         if shape is None:
             raise ModelError(f"input {show(name)} of the model has no shape")
         if config.get("sparse") or config.get("ragged"):
             raise ModelError(f"input {show(name)} takes sparse or ragged tensors, which are not supported")
-        made = keras.Input(batch_shape=shape, dtype=config.get("dtype"), name=name)
+        try:
+            made = keras.Input(batch_shape=shape, dtype=config.get("dtype"), name=name)
+        except (ValueError, TypeError) as error:
+            raise cannot_build(path, error) from error
         self.tensors[name, 0] = [made]
 
     def _in_line(self, ref: TensorRef) -> TensorRef:
@@ -207,8 +214,8 @@ def cannot_build(path: Path, error: Exception) -> ModelError:
     """What Keras said when it could not build or call a layer, in one line."""
     import keras
 
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    lines = [each.strip() for each in str(error).splitlines() if each.strip()] or [type(error).__name__]
     cause = next(
-        (line.partition(":")[2].strip() for line in lines if line.startswith("Exception encountered:")), lines[0]
+        (each.partition(":")[2].strip() for each in lines if each.startswith("Exception encountered:")), lines[0]
     )
-    return ModelError(f"layer {show('/'.join(path))} cannot be built by Keras {keras.__version__}: {cause[:300]}")
+    return ModelError(f"layer {show('/'.join(path))} cannot be built by Keras {keras.__version__}: {line(cause, 300)}")

@@ -108,7 +108,10 @@ class _Frame:
             self.run.counts.steps += 1
             if self.run.counts.steps > self.builder.limits.steps:
                 raise RefusedError(f"it takes more than {self.builder.limits.steps} steps")
-            self._known[id(node)] = (node, self._compute(node))
+            made = self._compute(node)
+            if not isinstance(node, ex.Const | ex.Arg | ex.Name | ex.Free):
+                self.builder.spend(made)
+            self._known[id(node)] = (node, made)
         return self._known[id(node)][1]
 
     def _compute(self, node: ex.Node) -> Value:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-__all__ = ["Limits", "is_bomb", "show"]
+__all__ = ["Limits", "is_bomb", "line", "show"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,3 +35,9 @@ def show(text: object, width: int = 120) -> str:
     """Text from a file as one printable line of an error message, quoted and cut to `width` characters."""
     line = repr(str(text))
     return line if len(line) <= width else line[: width - 4] + "...'"
+
+
+def line(text: object, width: int = 10_000) -> str:
+    """Text with parts of a file in it as one printable line, cut to `width` characters."""
+    plain = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in " ".join(str(text).split()))
+    return plain if len(plain) <= width else plain[: width - 3] + "..."

@@ -97,8 +97,8 @@ def _modern(value: Any) -> Any:
     if isinstance(value, dict):
         if value.get("class_name") == "__keras_tensor__" and isinstance(value.get("config"), dict):
             history = value["config"].get("keras_history")
-            if isinstance(history, list) and len(history) == 3 and isinstance(history[0], str):
-                return TensorRef(history[0], int(history[1]), int(history[2]))
+            if isinstance(history, list) and [type(each) for each in history] == [str, int, int]:
+                return TensorRef(*history)
             raise ModelError(f"a tensor in the model's config has no origin: {show(value)}")
         return {key: _modern(each) for key, each in value.items()}
     return [_modern(each) for each in value] if isinstance(value, list) else value

@@ -285,8 +285,8 @@ def subscript(builder: Builder, of: Value, key: Value) -> Value:
     if isinstance(of, list | tuple | str) and isinstance(key, int | slice):
         try:
             return of[_plain_slice(key)] if isinstance(key, slice) else of[key]
-        except IndexError as error:
-            raise RefusedError(f"it takes item {key} of {len(of)}") from error
+        except (IndexError, ValueError) as error:
+            raise RefusedError(f"it takes item {key} of {len(of)}: {error}") from error
     if isinstance(of, dict):
         if isinstance(key, str | int) and key in of:
             return of[key]
@@ -295,8 +295,8 @@ def subscript(builder: Builder, of: Value, key: Value) -> Value:
         key = _key(key)
         try:
             made = of[key]
-        except IndexError as error:
-            raise RefusedError(f"it takes [{key}] of an array of shape {of.shape}") from error
+        except (IndexError, ValueError) as error:
+            raise RefusedError(f"it takes [{key}] of an array of shape {of.shape}: {error}") from error
         return made.item() if np.ndim(made) == 0 else made
     raise RefusedError(f"it takes [{describe(key)}] of {describe(of)}, which is not understood")
 

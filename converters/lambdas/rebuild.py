@@ -7,6 +7,7 @@ config was judged by `trust` before; classes are taken from Keras's own by name 
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
@@ -42,7 +43,8 @@ class Replace(Protocol):
 class Rebuilder:
     """Builds models from configs.
 
-    era: of the libraries that wrote the file. unique: makes names for operations. `notes` tells what was mended.
+    era: of the libraries that wrote the file. unique: makes names for operations. `notes` tells what was mended,
+    `states` how many numbers the recurrent layers' sequences hold, and so at most their states.
     """
 
     def __init__(self, replace: Replace, era: Era, unique: Callable[[str], str]) -> None:
@@ -51,6 +53,7 @@ class Rebuilder:
         self.notes: dict[str, None] = {}
         self._split: set[Path] = set()  # layers whose activation is called after them
         self._gated: list[Any] = []
+        self.states = 0
 
     def model(self, config: Mapping[str, Any], path: Path = ()) -> Part:
         """The model of {"class_name": ..., "config": ...}.
@@ -90,6 +93,8 @@ class Rebuilder:
             else:
                 outputs = made.layer(*call.args, **{k: v for k, v in call.kwargs.items() if v is not None})
             outputs = keras.tree.flatten(outputs)
+            if is_recurrent(name) or name in _WRAPPERS:
+                self.states += math.prod(size or 1 for size in outputs[0].shape)
             if path in self._split:
                 outputs = [hard_sigmoid.after(output, path[-1], self.unique) for output in outputs]
             return made, outputs
@@ -122,7 +127,7 @@ class Rebuilder:
         if (
             name in _WRAPPERS
             and isinstance(wrapped, dict)
-            and (is_replaced(wrapped) or wrapped["class_name"] in MODELS)
+            and (is_replaced(wrapped) or wrapped.get("class_name") in MODELS)
         ):
             return None
         if self.era.keras >= 3:
@@ -179,6 +184,8 @@ class Rebuilder:
         else:
             part = self.model(wrapped, inside)
         _, config = drift.mend(name, {key: value for key, value in inner.items() if key != "layer"}, self.era.keras)
+        if _holds_code(config):
+            raise ModelError(f"layer {show('/'.join(path))} holds a Lambda inside it, where none can be replaced")
         wrapper = getattr(keras.layers, name)(part.layer, **config)
         return Part(layer_name(dict(entry)), wrapper, [part], "Wrapper")
 
@@ -191,6 +198,8 @@ class Rebuilder:
         import keras
 
         name, module = str(entry["class_name"]), entry.get("module")
+        if _holds_code(entry):
+            raise ModelError(f"layer {show('/'.join(path))} holds a Lambda inside it, where none can be replaced")
         try:
             of_layers = module is None or str(module).startswith(("keras.layers", "keras.src.layers"))
             # An HDF5 file of Keras 3 calls the operation Multiply as it calls the layer, which says if it is trained.
@@ -242,7 +251,10 @@ class Rebuilder:
         given = next((layer for layer in layers if layer.get("class_name") == "InputLayer"), None)
         label = layer_name(given) if given else f"{name}_input"
         parts: list[Part] = []
-        inputs = keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=label)
+        try:
+            inputs = keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=label)
+        except (ValueError, TypeError) as error:
+            raise cannot_build((*path, label), error) from error
         outputs: list[Any] = [inputs]
         for entry in rest:
             inside = (*path, layer_name(entry))
@@ -250,16 +262,26 @@ class Rebuilder:
             parts += [part] if part else []
         trainable = config.get("trainable") if isinstance(config, dict) else None
         extra = {} if trainable is None else {"trainable": trainable}
-        if len(parts) == len(rest) and not any((*path, layer_name(entry)) in self._split for entry in rest):
-            model = keras.Sequential([inputs, *(part.layer for part in parts)], name=name, **extra)
-        else:
-            model = keras.Model(inputs, single(outputs), name=name, **extra)
+        try:
+            if len(parts) == len(rest) and not any((*path, layer_name(entry)) in self._split for entry in rest):
+                model = keras.Sequential([inputs, *(part.layer for part in parts)], name=name, **extra)
+            else:
+                model = keras.Model(inputs, single(outputs), name=name, **extra)
+        except (ValueError, TypeError, AttributeError) as error:
+            raise cannot_build((*path, name), error) from error
         return Part(name, model, parts, "Sequential")
 
 
 def is_replaced(entry: Mapping[str, Any]) -> bool:
     """Whether a layer is a Lambda or a raw TensorFlow operation."""
     return entry.get("class_name") == "Lambda" or entry.get("class_name") in RAW_LAYERS
+
+
+def _holds_code(value: Any) -> bool:
+    """Whether a config holds a Lambda or a lambda at any depth; Keras would run it if its safe mode is off."""
+    if isinstance(value, dict):
+        return value.get("class_name") in ("Lambda", "__lambda__") or any(map(_holds_code, value.values()))
+    return isinstance(value, list) and any(map(_holds_code, value))
 
 
 def _unshared(config: Any) -> Any:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
-from converters.errors import OptionError
+from converters.errors import ModelError, OptionError
 from converters.lambdas import rawops
 from converters.lambdas.builder import Builder
 from converters.lambdas.interpret import evaluate
 from converters.lambdas.keras_names import RAW_LAYERS
+from converters.lambdas.limits import line
 from converters.lambdas.live import function_of
 from converters.lambdas.nodes import LayerCall
 from converters.lambdas.rules.sizes import sizes_tensor
@@ -21,6 +22,7 @@ from converters.lambdas.values import Era, RefusedError, Sizes, Tensor, Value, d
 __all__ = ["Refused", "Replaced", "Replacer"]
 
 Path = tuple[str, ...]
+_REASON: Final = 600  # characters
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,13 +66,19 @@ class Replacer:
 
     def resolve(self, path: Path, layer: Mapping[str, Any]) -> None:
         """Read the function of a Lambda before anything is built, so that all that cannot be read are known at once."""
-        given = self._given(path, layer["config"])
+        config = layer.get("config")
+        if not isinstance(config, dict):
+            self.refused[path] = Refused(line("/".join(path)), "it has no config")
+            return
+        given = self._given(path, config)
         if given is not None and not isinstance(given, str):
             return
         try:
-            self._function(path, layer["config"])
-        except RefusedError as error:
-            self.refused[path] = Refused("/".join(path), str(error))
+            self._function(path, config)
+        except OptionError:
+            raise
+        except Exception as error:
+            self.refused[path] = Refused(line("/".join(path)), _reason(error))
 
     def __call__(self, path: Path, layer: Mapping[str, Any], call: LayerCall) -> list[Any]:
         """See `rebuild.Replace`."""
@@ -84,10 +92,13 @@ class Replacer:
             else:
                 made, source = self._lambda(builder, path, layer["config"], call)
             outputs, became = self._outputs(builder, path, made, raw=layer["class_name"] in RAW_LAYERS)
-        except RefusedError as error:
-            self.refused.setdefault(path, Refused("/".join(path), str(error), source or self._source(path)))
+        except OptionError:
             raise
-        self._note(path, Replaced("/".join(path), source, became, builder.assumptions))
+        except Exception as error:
+            refused = Refused(line("/".join(path)), _reason(error), source or self._source(path))
+            self.refused.setdefault(path, refused)
+            raise RefusedError(refused.reason) from error
+        self._note(path, Replaced(line("/".join(path)), source, line(became), builder.assumptions))
         return outputs
 
     def _lambda(self, builder: Builder, path: Path, config: Mapping[str, Any], call: LayerCall) -> tuple[Value, str]:
@@ -190,6 +201,15 @@ class Replacer:
                 raise OptionError(
                     f"--function {name}: no Lambda of the model is called so or calls it (Lambdas: {known})"
                 )
+
+
+def _reason(error: Exception) -> str:
+    """Why a layer is refused; unforeseen arguments make Python, NumPy and Keras raise any kind of exception."""
+    if isinstance(error, ModelError):
+        return line(error, _REASON)
+    return line(
+        f"it makes Keras or this tool fail in a way that was not foreseen ({type(error).__name__}: {error})", _REASON
+    )
 
 
 def _enlarged(builder: Builder, config: Mapping[str, Any], image: Value) -> tuple[Value, str]:

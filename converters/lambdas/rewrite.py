@@ -10,10 +10,11 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
-from converters.errors import ModelError
+from converters.errors import CbamError, ModelError, OptionError
 from converters.lambdas.archive import ModelArchive, iter_layers, layer_name, read_archive
 from converters.lambdas.graph import Part
-from converters.lambdas.limits import Limits, show
+from converters.lambdas.limits import Limits, line, show
+from converters.lambdas.optimizer import keep_optimizer
 from converters.lambdas.rebuild import Rebuilder, is_replaced
 from converters.lambdas.replace import Refused, Replaced, Replacer
 from converters.lambdas.trust import REPLACEABLE, check_links, check_trusted, find_untrusted
@@ -33,6 +34,9 @@ __all__ = [
 ]
 
 _TF_SUFFIX: Final = "-tf"
+_STATES: Final = 1 << 26  # numbers in the sequences of recurrent layers that keep states
+_REASON: Final = 1000  # characters
+_SHOWN: Final = 8  # refusals in one message
 
 
 class LambdaRefusedError(ModelError):
@@ -47,8 +51,8 @@ class LambdaRefusedError(ModelError):
 class RewriteResult:
     """A rescued model.
 
-    model: the Keras model, not compiled. replaced: every Lambda and raw operation. notes: what else was brought to
-    today's form, one sentence each.
+    model: the Keras model, compiled only if its optimizer was kept. replaced: every Lambda and raw operation. notes:
+    what else was brought to today's form, one sentence each.
     """
 
     model: Any
@@ -62,6 +66,7 @@ def rewrite(
     registered: Collection[str] = (),
     limits: Limits | None = None,
     on_step: Callable[[str], None] = lambda step: None,
+    optimizer: bool = False,
 ) -> RewriteResult:
     """The model of a `.keras` or HDF5 file with operations in the place of its Lambda layers; the file is only read.
 
@@ -70,6 +75,7 @@ def rewrite(
             which is parsed and not run, or a Keras layer.
         registered: names of classes registered with Keras that the file may use, as `trust.check_trusted` takes them.
         on_step: told what is being done, before it is done.
+        optimizer: keep the loss and the optimizer's state where this Keras understands them.
 
     Raises:
         ModelError: the file cannot be read, or is not trusted.
@@ -77,7 +83,7 @@ def rewrite(
         OptionError: a function that was given is none, or is not needed.
     """
     archive = read_archive(path, limits)
-    return rewrite_archive(archive, functions, registered, limits, on_step)
+    return rewrite_archive(archive, functions, registered, limits, on_step, optimizer)
 
 
 def rewrite_archive(
@@ -86,6 +92,7 @@ def rewrite_archive(
     registered: Collection[str] = (),
     limits: Limits | None = None,
     on_step: Callable[[str], None] = lambda step: None,
+    optimizer: bool = False,
 ) -> RewriteResult:
     """As `rewrite`, of a file that was read."""
     check_trusted(archive, registered, replaceable=True)
@@ -99,22 +106,23 @@ def rewrite_archive(
     on_step(f"rebuilding {archive.path.name}")
     replacer = Replacer(era, functions or {}, set(taken))
     try:
-        # In this scope no weight takes memory yet: a small file may ask for a huge layer.
-        with keras.StatelessScope(initialize_variables=False):
-            rebuilder, part = _rebuild(str(archive.path), archive.config, replacer)
-        _check_size(archive, part, stored)
+        rebuilder, part = _weightless(archive, archive.config, replacer, stored)
         with keras.StatelessScope():
             pass  # leaving it gives every weight its memory
     except ModelError as error:
         if "stateless scope" not in str(error):
             raise
-        # A few layers, such as a stateful LSTM, have variables of given values, which the scope does not take.
+        # The states of a recurrent layer are variables of given values, which the scope does not take.
+        _weightless(archive, _without_states(archive.config), Replacer(era, functions or {}, set(taken)), stored)
+        keras.backend.clear_session(free_memory=False)
         replacer = Replacer(era, functions or {}, set(taken))
         rebuilder, part = _rebuild(str(archive.path), archive.config, replacer)
     on_step("restoring the weights")
     restore(archive, part, {path[-1] for path in replacer.replaced})
     rebuilder.finish()
-    return RewriteResult(part.layer, tuple(replacer.replaced.values()), tuple(rebuilder.notes))
+    dropped = keep_optimizer(archive, part, era.keras) if optimizer else ""
+    notes = (*rebuilder.notes, *([dropped] if dropped else []))
+    return RewriteResult(part.layer, tuple(replacer.replaced.values()), notes)
 
 
 def rewrite_model(model: Any, functions: Mapping[str, Any] | None = None) -> RewriteResult:
@@ -141,13 +149,32 @@ def rewrite_model(model: Any, functions: Mapping[str, Any] | None = None) -> Rew
     return RewriteResult(part.layer, tuple(replacer.replaced.values()), tuple(rebuilder.notes))
 
 
-def _check_size(archive: ModelArchive, part: Part, stored: int) -> None:
+def _weightless(
+    archive: ModelArchive, config: dict[str, Any], replacer: Replacer, stored: int
+) -> tuple[Rebuilder, Part]:
+    """The rebuilt model before its weights take memory: a small file may ask for a huge layer."""
     import keras
 
-    wanted = sum(math.prod(variable.shape) for variable in part.layer.weights)
-    if wanted > stored:
-        keras.backend.clear_session()  # or the next model that anyone builds would give these weights their memory
-        raise ModelError(f"{archive.path}: its config asks for {wanted:,} weights, and it holds {stored:,}")
+    try:
+        with keras.StatelessScope(initialize_variables=False):
+            rebuilder, part = _rebuild(str(archive.path), config, replacer)
+        wanted = sum(math.prod(variable.shape) for variable in part.layer.weights)
+        if wanted > stored:
+            raise ModelError(f"{archive.path}: its config asks for {wanted:,} weights, and it holds {stored:,}")
+        if rebuilder.states > _STATES and config is not archive.config:
+            raise ModelError(f"{archive.path}: its config asks for recurrent layers with {rebuilder.states:,} states")
+    except BaseException:
+        # Or the next model that anyone builds would give these weights their memory.
+        keras.backend.clear_session(free_memory=False)
+        raise
+    return rebuilder, part
+
+
+def _without_states(config: Any) -> Any:
+    """A config whose recurrent layers keep no state from batch to batch."""
+    if isinstance(config, dict):
+        return {key: False if key == "stateful" else _without_states(each) for key, each in config.items()}
+    return [_without_states(each) for each in config] if isinstance(config, list) else config
 
 
 def _rebuild(where: str, config: dict[str, Any], replacer: Replacer) -> tuple[Rebuilder, Part]:
@@ -158,10 +185,13 @@ def _rebuild(where: str, config: dict[str, Any], replacer: Replacer) -> tuple[Re
     part = None
     try:
         part = rebuilder.model(config)
-    except ModelError as error:
+    except OptionError:
+        raise
+    except Exception as error:
         # What else goes wrong after a Lambda was refused says nothing of the file.
         if not replacer.refused:
-            raise ModelError(f"{where}: {error}") from error
+            broken = "" if isinstance(error, CbamError) else f"its config is broken ({type(error).__name__}): "
+            raise ModelError(f"{where}: {broken}{line(error, _REASON)}") from error
     if replacer.refused:
         raise _refusal(where, replacer)
     assert part is not None
@@ -187,7 +217,10 @@ def _refusal(where: str, replacer: Replacer) -> LambdaRefusedError:
     """One error for all Lambdas that were refused."""
     refused = tuple(replacer.refused.values())
     count = f"{len(refused)} of its Lambda layers" if len(refused) > 1 else "one of its Lambda layers"
-    each = "; ".join(f"layer {show(one.layer)}: {one.reason}" for one in refused)
+    each = "; ".join(
+        f"layer {show(one.layer)}: {line(one.reason, 1200 // len(refused[:_SHOWN]))}" for one in refused[:_SHOWN]
+    )
+    each += f"; and {len(refused) - _SHOWN} more" if len(refused) > _SHOWN else ""
     way_out = "; --function LAYER='lambda t: ...' says what such a layer computes"
     return LambdaRefusedError(
         f"{where}: {count} cannot be replaced: {each}{way_out}", refused, tuple(replacer.replaced.values())

@@ -50,8 +50,9 @@ def stored_function(config: Mapping[str, Any]) -> StoredFunction:
     values = _defaults(function, plain_value(defaults) or ())
     values.update(_arguments(config))
     cells = plain_value(closure) or ()
-    if decoded.free and len(cells) != len(decoded.closure):
-        raise RefusedError(f"the file holds {len(cells)} of the values of its {len(decoded.closure)} closure variables")
+    if decoded.free and (not isinstance(cells, list | tuple) or len(cells) != len(decoded.closure)):
+        held = len(cells) if isinstance(cells, list | tuple) else "none"
+        raise RefusedError(f"the file holds {held} of the values of its {len(decoded.closure)} closure variables")
     free = dict(zip(decoded.closure, cells, strict=False))
     stored = Function(function, {name: free[name] for name in decoded.free}, values, decoded.unused)
     return StoredFunction(stored, _text(stored, config))

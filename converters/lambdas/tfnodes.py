@@ -104,10 +104,11 @@ def _attribute(value: Any) -> Value:
     if not isinstance(value, dict) or len(value) > 1:
         raise RefusedError(f"it is a TensorFlow graph node with the attribute {show(value)}, which is not understood")
     for kind, inner in value.items():
-        if kind == "i":
-            return int(inner)
-        if kind == "f":
-            return float(inner)
+        if kind in ("i", "f"):
+            try:
+                return int(inner) if kind == "i" else float(inner)
+            except (ValueError, TypeError, OverflowError) as error:
+                raise RefusedError(f"it is a TensorFlow graph node with the number {show(inner)}") from error
         if kind == "b":
             return bool(inner)
         if kind == "type":

@@ -237,3 +237,27 @@ def test_more_weights_than_the_file_holds_are_refused_before_they_take_memory(tm
             archive.writestr(name, content)
     with pytest.raises(ModelError, match=r"asks for .* weights, and it holds 112"):
         rescue(tmp_path / "huge.keras")
+
+
+def test_the_optimizer_is_kept_and_training_goes_on_as_it_would_have(tmp_path: Path) -> None:
+    inputs = keras.Input((6, 6, 3))
+    x = layers.Conv2D(4, 3, name="first")(inputs)
+    gate = layers.Lambda(lambda t: ops.sigmoid(ops.mean(t, axis=3, keepdims=True) * 2.0 - 1.0), name="gate")(x)
+    x = layers.Flatten()(layers.Conv2D(2, 1, name="second")(x * gate))
+    model = keras.Model(inputs, layers.Dense(1, name="head")(x))
+    model.compile(keras.optimizers.Adam(0.01), "mse")
+    images, targets = _images(8), np.arange(8, dtype="float32")[:, None]
+    model.fit(images, targets, epochs=2, verbose=0, shuffle=False)
+    model.save(tmp_path / "old.keras")
+    made = rescue(tmp_path / "old.keras", tmp_path / "new.keras")
+    assert made.notes == ()
+    again = keras.models.load_model(tmp_path / "new.keras")
+    assert int(again.optimizer.iterations) == int(model.optimizer.iterations) == 2
+    for each in (model, again):
+        each.fit(images, targets, epochs=1, verbose=0, shuffle=False)
+    for name in ("first", "second", "head"):
+        ours, theirs = again.get_layer(name).kernel, model.get_layer(name).kernel
+        np.testing.assert_allclose(np.asarray(ours), np.asarray(theirs), rtol=1e-4, atol=1e-6)
+    dropped = rescue(tmp_path / "old.keras", keep_optimizer=False)
+    assert not dropped.model.compiled
+    assert dropped.notes == ()

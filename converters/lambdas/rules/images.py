@@ -44,8 +44,8 @@ def _float_images(builder: Builder, x: Value) -> Any:
 
 
 def _channels(builder: Builder, tensor: Array, count: int) -> None:
-    if shape_of(tensor)[-1] != count:
-        builder.refuse(f"its images have {shape_of(tensor)[-1]} channels, where {count} are needed")
+    if shape_of(tensor)[-1:] != (count,):
+        builder.refuse(f"its images are of shape {shape_of(tensor)}, where {count} channels are needed")
 
 
 @rule("tf.image.rgb_to_grayscale (images: x, name: _=None)")
