@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NoReturn
 
@@ -13,22 +14,25 @@ from converters.lambdas.limits import show
 from converters.lambdas.sums import adds_rightly
 from converters.lambdas.values import Era, Library, Method, OpenSize, RefusedError, Shape, Tensor, Value, describe
 
-__all__ = ["BuildLimits", "Builder", "is_number", "key_text", "source_of"]
+__all__ = ["BuildLimits", "Builder", "is_number", "key_text", "source_of", "weight"]
 
 _SHOWN: Final = 400  # characters of an argument in the text of an operation
+_PRODUCTS: Final = ("matmul", "einsum", "conv", "depthwise_conv", "max_pool", "average_pool", "norm", "tensordot", "dot")
 _LONGEST: Final = 10_000  # characters of a text: a tensor used twice doubles it, time after time
 
 
 @dataclasses.dataclass(frozen=True)
 class BuildLimits:
     """How large what a Lambda makes may become. operations: of one Lambda. constant: elements of one array.
-    memory: bytes of all constants, those in between too. steps: nodes evaluated, each call of a nested function anew.
-    depth: of calls within calls. number: bits of an integer.
+    memory: bytes of all constants, those in between too. products: multiplications that make one constant.
+    steps: nodes evaluated, each call of a nested function anew. depth: of calls within calls. number: bits of an
+    integer.
     """
 
     operations: int = 2_000
     constant: int = 1 << 22
     memory: int = 1 << 27
+    products: int = 1 << 30
     steps: int = 50_000
     depth: int = 20
     number: int = 512
@@ -57,16 +61,13 @@ class Builder:
         """Note what the file does not say and was taken for granted."""
         self._assumptions.setdefault(text)
 
-    def spend(self, value: Value) -> None:
-        """Count the memory of a constant that was computed.
+    def spend(self, size: int) -> None:
+        """Count the bytes of a constant.
 
         Raises:
-            RefusedError: there are too many.
+            RefusedError: all constants together take too many.
         """
-        if isinstance(value, np.ndarray):
-            self.spent += value.nbytes
-        elif isinstance(value, list | tuple | str):
-            self.spent += len(value) * (1 if isinstance(value, str) else 64)
+        self.spent += size
         if self.spent > self.limits.memory:
             self.refuse(f"its constants take more than {self.limits.memory >> 20} MiB")
 
@@ -92,7 +93,7 @@ class Builder:
             function = getattr(function, part)
         text = f"ops.{name}({', '.join([*map(source_of, args), *(f'{k}={source_of(v)}' for k, v in kwargs.items())])})"
         if not any(isinstance(leaf, Tensor) for leaf in _leaves([*args, *kwargs.values()])):
-            return self._constant(function, text, args, kwargs)
+            return self._constant(name, function, text, args, kwargs)
         return self.call(lambda: function(*map(_bare, args), **{k: _bare(v) for k, v in kwargs.items()}), text)
 
     def index(self, tensor: Tensor, key: Any) -> Tensor:
@@ -162,10 +163,23 @@ class Builder:
             size *= int(each)
             if max(size, int(each)) > self.limits.constant or int(each) < 0:
                 self.refuse(f"a constant of shape {tuple(shape)} is larger than {self.limits.constant} elements")
+        self.spend(8 * size)
 
-    def _constant(self, function: Any, text: str, args: Sequence[Value], kwargs: dict[str, Value]) -> Any:
+    def check_work(self, name: str, values: Sequence[Value]) -> None:
+        """Refuse a product of constants, a convolution or the like that would take long."""
+        sizes = [np.size(leaf) or 1 for leaf in _leaves(list(values)) if isinstance(leaf, np.ndarray)]
+        if name.endswith("_pool"):
+            sizes += [leaf for leaf in _leaves(list(values)) if type(leaf) is int and leaf > 0]
+        if name == "norm":
+            sizes *= 2
+        if math.prod(sizes) > self.limits.products:
+            self.refuse(f"it computes ops.{name} of constants of {' and '.join(map(str, sizes))} elements")
+
+    def _constant(self, name: str, function: Any, text: str, args: Sequence[Value], kwargs: dict[str, Value]) -> Any:
         import keras
 
+        if name in _PRODUCTS:
+            self.check_work(name, [*args, *kwargs.values()])
         try:
             if any(isinstance(leaf, np.ndarray) for leaf in _leaves(list(args))):
                 # The shape comes first: a small call may ask for a huge array.
@@ -186,6 +200,13 @@ class Builder:
 def is_number(value: Value) -> bool:
     """Whether a Value is a plain number or truth value."""
     return isinstance(value, bool | int | float | np.generic)
+
+
+def weight(value: Value) -> int:
+    """The bytes that a constant takes, roughly; what a list holds is counted where it is made."""
+    if isinstance(value, np.ndarray):
+        return value.nbytes
+    return len(value) * (1 if isinstance(value, str) else 64) if isinstance(value, list | tuple | str) else 0
 
 
 def source_of(value: Value) -> str:

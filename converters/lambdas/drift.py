@@ -111,6 +111,12 @@ def _mend_value(key: str, value: Any) -> Any:
             return {"class_name": value["class_name"].replace("V2", "").replace("V1", ""), "config": kept}
         if value["class_name"] in ("Policy", "AutoPolicy", "DTypePolicy") and isinstance(inner, dict):
             return inner.get("name", "float32")
+        if (
+            value["class_name"] == "__numpy__"
+            and isinstance(inner, dict)
+            and isinstance(inner.get("value"), int | float)
+        ):
+            return inner["value"]  # how Keras 2.12 wrote plain numbers
         if key == "axis" and value["class_name"] == "ListWrapper":
             return inner
     return value

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from converters.lambdas import expression as ex
 from converters.lambdas import methods, operators
-from converters.lambdas.builder import Builder
+from converters.lambdas.builder import Builder, weight
 from converters.lambdas.names import library, look_up
 from converters.lambdas.rules.table import find_rule
 from converters.lambdas.values import Closure, Library, Method, RefusedError, Value, describe
@@ -110,7 +110,7 @@ class _Frame:
                 raise RefusedError(f"it takes more than {self.builder.limits.steps} steps")
             made = self._compute(node)
             if not isinstance(node, ex.Const | ex.Arg | ex.Name | ex.Free):
-                self.builder.spend(made)
+                self.builder.spend(weight(made))
             self._known[id(node)] = (node, made)
         return self._known[id(node)][1]
 

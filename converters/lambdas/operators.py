@@ -117,8 +117,10 @@ def _on_arrays(builder: Builder, op: str, left: Value, right: Value) -> Value:
     arrays = [builder.constant(side) if isinstance(side, list | tuple) else side for side in (left, right)]
     if not all(isinstance(side, np.ndarray) or is_number(side) for side in arrays):
         raise RefusedError(f"it computes {describe(left)} {op} {describe(right)}, which is not understood")
+    if op == "@":
+        return np.asarray(builder.op("matmul", *(np.asarray(side) for side in arrays)))
     try:
-        builder.check_size(np.broadcast_shapes(*(np.shape(side) for side in arrays)) if op != "@" else ())
+        builder.check_size(np.broadcast_shapes(*(np.shape(side) for side in arrays)))
         with np.errstate(all="ignore"):
             return np.asarray(_PLAIN[op](*arrays))
     except (ValueError, TypeError, ArithmeticError) as error:

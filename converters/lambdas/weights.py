@@ -34,7 +34,7 @@ def restore(archive: ModelArchive, model: Part, lambdas: Collection[str] = ()) -
     if archive.kind == "hdf5":
         _from_hdf5(archive.path, model, lambdas)
     else:
-        _from_keras(archive.path, model)
+        _from_keras(archive, model)
 
 
 def copy_weights(model: Any, part: Part) -> None:
@@ -125,9 +125,11 @@ def _leaf_of(variable: Any) -> str:
     return str(variable.name)
 
 
-def _from_keras(path: Path, model: Part) -> None:
+def _from_keras(archive: ModelArchive, model: Part) -> None:
     """Keras's own reader, on a stand-in that has the layers in the file's order."""
-    shell = _shell(model, {})
+    path = archive.path
+    # Keras 2.12 counted each layer that has weights twice when it named the places of weights.
+    shell = _shell(model, {}, 2 if (archive.keras_version or "").startswith("2.12.") else 1)
     with tempfile.TemporaryDirectory(prefix="cbam-weights-") as folder:
         named = Path(folder, "model.keras")
         named.symlink_to(path.resolve())
@@ -140,7 +142,7 @@ def _from_keras(path: Path, model: Part) -> None:
             ) from error
 
 
-def _shell(part: Part, made: dict[int, Any]) -> Any:
+def _shell(part: Part, made: dict[int, Any], times: int) -> Any:
     """A model without a graph, for which Keras finds the same paths in the file as for the one that was saved."""
     import keras
 
@@ -154,17 +156,21 @@ def _shell(part: Part, made: dict[int, Any]) -> Any:
             self.parts = layers
             self.built = True
 
+        @property
+        def layers(self) -> list[Any]:
+            return [layer for layer in self.parts for _ in range(times if layer.weights else 1)]
+
         def _obj_type(self) -> str:
             return kind  # Keras keeps the weights of these two under `layers`, and asks here whether a model is one
 
     Shell.__name__ = kind
-    made[id(part)] = Shell(list(_inner(part, made)))
+    made[id(part)] = Shell(list(_inner(part, made, times)))
     return made[id(part)]
 
 
-def _inner(part: Part, made: dict[int, Any]) -> Iterator[Any]:
+def _inner(part: Part, made: dict[int, Any], times: int) -> Iterator[Any]:
     for child in part.children:
         if not hasattr(child.layer, "trainable_weights"):
             continue
         # A wrapper gives its model's weights to the HDF5 order, but is a layer of its own kind to Keras's reader.
-        yield _shell(child, made) if child.kind in ("Functional", "Sequential") else child.layer
+        yield _shell(child, made, times) if child.kind in ("Functional", "Sequential") else child.layer

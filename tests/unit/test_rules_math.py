@@ -413,7 +413,7 @@ REFUSED = [
     ("lambda x: tf.compat.v2.image.resize(x, (5, 4))", _IMAGE, TF1, "may be of TensorFlow 1"),
     ("lambda x: preprocess_input(x)", _IMAGE, TF2, "which network's preprocess_input"),
     ("lambda x: keras.applications.vgg16.preprocess_input(x[..., :2])", _IMAGE, TF2, "not three channels"),
-    ("lambda x: tf.image.rgb_to_grayscale(x[..., :2])", _IMAGE, TF2, "2 channels, where 3 are needed"),
+    ("lambda x: tf.image.rgb_to_grayscale(x[..., :2])", _IMAGE, TF2, "where 3 channels are needed"),
     ("lambda x: tf.image.per_image_standardization(x)", _OPEN, TF2, "no fixed size"),
     ("lambda x: tf.nn.depth_to_space(x, 2)", _IMAGE, TF2, "no multiple of 2"),
     ("lambda x: tf.linalg.inv(x)", _ROWS, TF2, "not known"),
