@@ -14,28 +14,53 @@ from converters.lambdas.limits import show
 from converters.lambdas.sums import adds_rightly
 from converters.lambdas.values import Era, Library, Method, OpenSize, RefusedError, Shape, Tensor, Value, describe
 
-__all__ = ["BuildLimits", "Builder", "is_number", "key_text", "source_of", "weight"]
+__all__ = ["BuildLimits", "Builder", "Spent", "is_number", "key_text", "leaves", "source_of", "weight"]
 
 _SHOWN: Final = 400  # characters of an argument in the text of an operation
-_PRODUCTS: Final = ("matmul", "einsum", "conv", "depthwise_conv", "max_pool", "average_pool", "norm", "tensordot", "dot")
+_PRODUCTS: Final = (
+    "matmul",
+    "einsum",
+    "conv",
+    "depthwise_conv",
+    "max_pool",
+    "average_pool",
+    "norm",
+    "tensordot",
+    "dot",
+)
+_LEAVES: Final = 1 << 20
+_INPUT: Final = 1 << 12  # bytes that an input of an operation counts for
+_COMPUTED: Final = 1 << 15  # and an operation on constants alone, for the time that it takes
 _LONGEST: Final = 10_000  # characters of a text: a tensor used twice doubles it, time after time
 
 
 @dataclasses.dataclass(frozen=True)
 class BuildLimits:
     """How large what a Lambda makes may become. operations: of one Lambda. constant: elements of one array.
-    memory: bytes of all constants, those in between too. products: multiplications that make one constant.
     steps: nodes evaluated, each call of a nested function anew. depth: of calls within calls. number: bits of an
-    integer.
+    integer. Of all Lambdas of a model together: total_operations, total_steps; memory: bytes of their constants,
+    those in between too; products: multiplications that make constants.
     """
 
     operations: int = 2_000
     constant: int = 1 << 22
-    memory: int = 1 << 27
-    products: int = 1 << 30
     steps: int = 50_000
     depth: int = 20
     number: int = 512
+    total_operations: int = 10_000
+    total_steps: int = 200_000
+    memory: int = 1 << 27
+    products: int = 1 << 30
+
+
+@dataclasses.dataclass
+class Spent:
+    """What the Lambdas of one model have taken of those limits that they share."""
+
+    operations: int = 0
+    steps: int = 0
+    memory: int = 0
+    products: int = 0
 
 
 class Builder:
@@ -46,11 +71,12 @@ class Builder:
         assumptions: what was taken for granted, each once, in order.
     """
 
-    def __init__(self, era: Era, limits: BuildLimits | None = None) -> None:
+    def __init__(self, era: Era, limits: BuildLimits | None = None, spent: Spent | None = None) -> None:
         self.era = era
         self.limits = limits or BuildLimits()
         self.operations: list[Any] = []
-        self.spent = 0
+        self.spent = spent or Spent()
+        self.steps = 0
         self._assumptions: dict[str, None] = {}
 
     @property
@@ -67,9 +93,18 @@ class Builder:
         Raises:
             RefusedError: all constants together take too many.
         """
-        self.spent += size
-        if self.spent > self.limits.memory:
-            self.refuse(f"its constants take more than {self.limits.memory >> 20} MiB")
+        self.spent.memory += size
+        if self.spent.memory > self.limits.memory:
+            self.refuse(f"the constants of the Lambdas take more than {self.limits.memory >> 20} MiB")
+
+    def step(self) -> None:
+        """Count a node that is evaluated."""
+        self.steps += 1
+        self.spent.steps += 1
+        if self.steps > self.limits.steps:
+            self.refuse(f"it takes more than {self.limits.steps} steps")
+        if self.spent.steps > self.limits.total_steps:
+            self.refuse(f"the Lambdas take more than {self.limits.total_steps} steps")
 
     def refuse(self, reason: str) -> NoReturn:
         raise RefusedError(reason)
@@ -91,8 +126,10 @@ class Builder:
         function: Any = keras.ops
         for part in name.split("."):
             function = getattr(function, part)
+        inputs = [leaf for leaf in leaves([*args, *kwargs.values()]) if isinstance(leaf, Tensor | np.ndarray)]
+        self.spend(_INPUT * len(inputs))
         text = f"ops.{name}({', '.join([*map(source_of, args), *(f'{k}={source_of(v)}' for k, v in kwargs.items())])})"
-        if not any(isinstance(leaf, Tensor) for leaf in _leaves([*args, *kwargs.values()])):
+        if not any(isinstance(leaf, Tensor) for leaf in inputs):
             return self._constant(name, function, text, args, kwargs)
         return self.call(lambda: function(*map(_bare, args), **{k: _bare(v) for k, v in kwargs.items()}), text)
 
@@ -111,6 +148,9 @@ class Builder:
         text = text if len(text) <= _LONGEST else text[:_LONGEST] + "..."
         if len(self.operations) >= self.limits.operations:
             self.refuse(f"it makes more than {self.limits.operations} operations")
+        self.spent.operations += 1
+        if self.spent.operations > self.limits.total_operations:
+            self.refuse(f"the Lambdas make more than {self.limits.total_operations} operations")
         try:
             made = make()
         except (
@@ -142,7 +182,7 @@ class Builder:
         """
         if isinstance(value, np.ndarray):
             return value.astype(dtype) if dtype else value
-        for leaf in _leaves(value):
+        for leaf in leaves(value):
             if not is_number(leaf) and not isinstance(leaf, np.ndarray):
                 self.refuse(f"a constant is needed where {describe(leaf)} stands")
         try:
@@ -166,22 +206,24 @@ class Builder:
         self.spend(8 * size)
 
     def check_work(self, name: str, values: Sequence[Value]) -> None:
-        """Refuse a product of constants, a convolution or the like that would take long."""
-        sizes = [np.size(leaf) or 1 for leaf in _leaves(list(values)) if isinstance(leaf, np.ndarray)]
+        """Refuse products of constants, convolutions and the like that would take long."""
+        sizes = [np.size(leaf) or 1 for leaf in leaves(list(values)) if isinstance(leaf, np.ndarray)]
         if name.endswith("_pool"):
-            sizes += [leaf for leaf in _leaves(list(values)) if type(leaf) is int and leaf > 0]
+            sizes += [leaf for leaf in leaves(list(values)) if type(leaf) is int and leaf > 0]
         if name == "norm":
             sizes *= 2
-        if math.prod(sizes) > self.limits.products:
-            self.refuse(f"it computes ops.{name} of constants of {' and '.join(map(str, sizes))} elements")
+        self.spent.products += math.prod(sizes)
+        if self.spent.products > self.limits.products:
+            self.refuse(f"it computes ops.{name} of constants, which takes too long")
 
     def _constant(self, name: str, function: Any, text: str, args: Sequence[Value], kwargs: dict[str, Value]) -> Any:
         import keras
 
+        self.spend(_COMPUTED)
         if name in _PRODUCTS:
             self.check_work(name, [*args, *kwargs.values()])
         try:
-            if any(isinstance(leaf, np.ndarray) for leaf in _leaves(list(args))):
+            if any(isinstance(leaf, np.ndarray) for leaf in leaves(list(args))):
                 # The shape comes first: a small call may ask for a huge array.
                 predicted = function(*map(_symbolic, args), **kwargs)
                 for part in predicted if isinstance(predicted, list | tuple) else [predicted]:
@@ -246,15 +288,23 @@ def _symbolic(value: Value) -> Any:
     return type(value)(map(_symbolic, value)) if type(value) in (list, tuple) else value
 
 
-def _leaves(value: Value) -> list[Value]:
-    stack, leaves = [value], []
+def leaves(value: Value) -> list[Value]:
+    """What lists and tuples hold, at any depth.
+
+    Raises:
+        RefusedError: there is too much; lists that hold one list many times unfold to any size.
+    """
+    stack, found, count = [value], [], 0
     while stack:
         each = stack.pop()
         if isinstance(each, list | tuple):
+            count += len(each)
+            if count > _LEAVES:
+                raise RefusedError(f"it makes lists of more than {_LEAVES} items")
             stack += reversed(each)
         else:
-            leaves.append(each)
-    return leaves
+            found.append(each)
+    return found
 
 
 def key_text(key: Any) -> str:

@@ -5,10 +5,28 @@ The other half of `instructions`, registered the same way.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
-from converters.lambdas.expression import Attr, Call, Compare, Const, Dict, List, Node, Set, Starred, Unpack
-from converters.lambdas.machine import NULL, Function, Machine, keyword_of, on
+from converters.lambdas.expression import (
+    CONSUMERS,
+    Arg,
+    Attr,
+    Call,
+    Compare,
+    Comprehension,
+    Const,
+    Dict,
+    Name,
+    Node,
+    Set,
+    Starred,
+    Unpack,
+    walk,
+)
+from converters.lambdas.lists import appended, reaches
+from converters.lambdas.loops import Iter, Parts
+from converters.lambdas.machine import NULL, Function, Machine, is_comprehension, keyword_of, on
 from converters.lambdas.marshal import BytecodeError, Code, WrongVersion
 from converters.lambdas.opcodes import Instruction
 
@@ -19,6 +37,8 @@ _MUTATORS = {"append", "extend", "insert", "pop", "remove", "reverse", "sort", "
 
 @on("CALL_FUNCTION", "CALL_FUNCTION_VAR", "CALL_FUNCTION_VAR_KW", "CALL_METHOD")
 def _call_function(machine: Machine, this: Instruction) -> None:
+    if this.arg == 1 and _comprehension(machine):
+        return
     if this.name == "CALL_METHOD":
         _call_beside_null(machine, machine.pop_many(this.arg))
     elif machine.version >= (3, 6):
@@ -60,6 +80,12 @@ def _kw_names(machine: Machine, this: Instruction) -> None:
 
 @on("CALL")
 def _call_311(machine: Machine, this: Instruction) -> None:
+    if this.arg == 0 and _comprehension(machine):
+        return
+    if this.arg == 0 and machine.stack[-2:-1] == [Name("AssertionError")]:  # called as a method of its message
+        args = machine.pop_many(1)
+        _finish_call(machine, machine.pop(), args, ())
+        return
     names, machine.keywords = machine.keywords, ()
     _call_beside_null(machine, machine.pop_many(this.arg), names)
 
@@ -113,11 +139,57 @@ def _call(machine: Machine, function: Node, args: Sequence[Node], names: tuple[s
 def _finish_call(machine: Machine, function: Node, args: Sequence[Node], kwargs: tuple[tuple[str, Node], ...]) -> None:
     if len({name for name, _ in kwargs}) != len(kwargs):
         raise BytecodeError("it passes a keyword twice")
-    if isinstance(function, Attr) and function.name in _MUTATORS and isinstance(function.of, List | Dict | Set):
+    own = isinstance(function, Attr) and (isinstance(function.of, Dict | Set) or machine.is_list(function.of))
+    if own and isinstance(function, Attr) and function.name in _MUTATORS:
+        if function.name == "append" and len(args) == 1 and not kwargs and not isinstance(args[0], Starred):
+            _append(machine, function, args)
+            return
         raise BytecodeError("it uses a change of an object in place")
     call = Call(function, tuple(args), kwargs)
     machine.shared.calls.append(call)
     machine.push(call)
+
+
+def _comprehension(machine: Machine) -> bool:
+    """Calls the function of a comprehension, if that is what lies under an iterator."""
+    if len(machine.stack) < 2:
+        return False
+    function, iterator = machine.stack[-2:]
+    if not isinstance(function, Function) or not isinstance(iterator, Iter):
+        return False
+    del machine.stack[-2:]
+    made = machine.comprehend(function, iterator)
+    if function.code.flags & 0x20:
+        if not isinstance(made, Comprehension) or not _consumed(machine):
+            raise BytecodeError("it is a generator or coroutine, or holds a generator expression")
+        made = dataclasses.replace(made, kind="generator")
+    machine.push(made)
+    return True
+
+
+def _consumed(machine: Machine) -> bool:
+    """Whether a function that goes through its argument once is called with the generator next."""
+    calls = [each for each in machine.listing[machine.place + 1 : machine.place + 3] if each.name != "PRECALL"]
+    below = [each for each in machine.stack[-2:] if each is not NULL][-1:]
+    known = bool(below) and isinstance(below[0], Name) and below[0].name in CONSUMERS
+    return known and bool(calls) and calls[0].name in ("CALL", "CALL_FUNCTION") and calls[0].arg == 1
+
+
+def _append(machine: Machine, function: Attr, args: Sequence[Node]) -> None:
+    """`out.append(item)`, of a list that one local variable holds and nothing else."""
+    held = [name for name, value in machine.variables.items() if value is function.of]
+    others: list[Node] = [value for name, value in machine.variables.items() if name not in held]
+    for each in machine.stack:
+        others += [each] if isinstance(each, Node) else [each.of] if isinstance(each, Iter) else []
+    machine.shared.budget.spend(len(walk(*others, *args)) // 8)
+    if (
+        len(held) != 1
+        or held[0] in (*machine.code.cellvars, *machine.code.freevars)
+        or reaches([*others, *args], function.of)
+    ):
+        raise BytecodeError("it uses a change of an object in place")
+    machine.variables[held[0]] = appended(function.of, *args)
+    machine.push(Const(None))
 
 
 def _names(machine: Machine, node: object) -> tuple[str, ...]:
@@ -132,6 +204,9 @@ def _names(machine: Machine, node: object) -> tuple[str, ...]:
 
 @on("POP_TOP")
 def _pop_top(machine: Machine, this: Instruction) -> None:
+    if machine.version >= (3, 13) and machine.stack and isinstance(machine.stack[-1], Iter):
+        machine.pop_any()  # as END_FOR left it
+        return
     machine.pop()
 
 
@@ -171,6 +246,9 @@ def _reach(machine: Machine, count: int) -> None:
 @on("UNPACK_SEQUENCE")
 def _unpack(machine: Machine, this: Instruction) -> None:
     machine.shared.budget.spend(this.arg // 8)
+    if machine.stack and isinstance(machine.stack[-1], Parts):
+        _unpack_item(machine, this)
+        return
     of = machine.pop()
     known = machine.items(of)
     if any(isinstance(item, Starred) for item in known):
@@ -180,6 +258,15 @@ def _unpack(machine: Machine, this: Instruction) -> None:
     else:
         raise BytecodeError(f"it unpacks {len(known)} values to {this.arg} variables")
     machine.push(*reversed(items))
+
+
+def _unpack_item(machine: Machine, this: Instruction) -> None:
+    item = machine.pop_any()
+    if not isinstance(item, Parts) or len(item.target) != this.arg:
+        raise WrongVersion("it takes an item of a loop apart in another way than it stores it")
+    machine.push(
+        *(Arg(each, item.scope) if isinstance(each, str) else Parts(each, item.scope) for each in item.target[::-1])
+    )
 
 
 # Functions
@@ -198,7 +285,7 @@ def _make_function(machine: Machine, this: Instruction) -> None:
         return
     if machine.version < (3, 6):
         if this.name == "MAKE_CLOSURE":
-            function.closure = machine.close(machine.pop_any())
+            function.closure = machine.close(machine.pop_any(), function.code)
         if this.arg > 255:
             raise BytecodeError("it holds a function with annotations or keyword-only defaults, made by Python 3.5")
         function.defaults = machine.make_tuple(machine.pop_many(this.arg))
@@ -206,7 +293,7 @@ def _make_function(machine: Machine, this: Instruction) -> None:
         for flag in (8, 4, 2, 1):
             if this.arg & flag:
                 _attribute(machine, function, flag)
-    machine.push(machine.finish(function))
+    machine.push(function if is_comprehension(code) else machine.finish(function))
 
 
 @on("SET_FUNCTION_ATTRIBUTE")
@@ -220,7 +307,7 @@ def _set_function_attribute(machine: Machine, this: Instruction) -> None:
 
 def _attribute(machine: Machine, function: Function, flag: int) -> None:
     if flag == 8:
-        function.closure = machine.close(machine.pop_any())
+        function.closure = machine.close(machine.pop_any(), function.code)
         return
     value = machine.pop()
     if flag == 1:
@@ -234,12 +321,13 @@ def _attribute(machine: Machine, function: Function, flag: int) -> None:
 # Jumps
 
 
-@on("POP_JUMP_IF_FALSE", "POP_JUMP_IF_TRUE", "POP_JUMP_FORWARD_IF_FALSE", "POP_JUMP_FORWARD_IF_TRUE")
+@on("POP_JUMP_IF_FALSE", "POP_JUMP_IF_TRUE", "POP_JUMP_FORWARD_IF_FALSE", "POP_JUMP_FORWARD_IF_TRUE",
+    "POP_JUMP_BACKWARD_IF_FALSE", "POP_JUMP_BACKWARD_IF_TRUE")  # fmt: skip
 def _pop_jump(machine: Machine, this: Instruction) -> None:
     machine.jump_if(this, machine.pop(), this.name.endswith("TRUE"))
 
 
-@on(*(f"POP_JUMP_{word}IF_{test}" for word in ("", "FORWARD_") for test in ("NONE", "NOT_NONE")))
+@on(*(f"POP_JUMP_{word}IF_{test}" for word in ("", "FORWARD_", "BACKWARD_") for test in ("NONE", "NOT_NONE")))
 def _pop_jump_none(machine: Machine, this: Instruction) -> None:
     # It skips what is for the other case, as the source says it.
     op = "is" if this.name.endswith("NOT_NONE") else "is not"

@@ -1,4 +1,4 @@
-"""The expression tree that bytecode is decoded to, and its text as Python.
+"""The expression tree that bytecode is decoded to.
 
 A tree is data: nothing here evaluates one. Where the code used a local variable twice, the same node object stands in
 both places.
@@ -6,7 +6,6 @@ both places.
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 from collections.abc import Iterator
 from types import EllipsisType
@@ -183,10 +182,66 @@ class Lambda(Node):
         return (*self.positional, *self.keyword, *(name for name in stars if name is not None))
 
 
+# What goes through a generator expression at once and only once.
+CONSUMERS: Final = frozenset(["sum", "list", "tuple", "max", "min", "any", "all", "sorted"])
+Target = str | tuple["Target", ...]
+"""What an item is bound to: a name, or as many of these as it is unpacked to."""
+
+
+def names_of(target: Target) -> tuple[str, ...]:
+    """Every name in a target."""
+    return (target,) if isinstance(target, str) else tuple(name for part in target for name in names_of(part))
+
+
+@dataclasses.dataclass(frozen=True)
+class Comprehension(Node):
+    """`[element for target in iterable if conditions]`, a further `for` being a Starred Comprehension as its element.
+
+    kind: `list`, `set`, `dict` (whose element is a pair) or `generator`. scope: of the target's names. outer: nodes of
+    the body that were evaluated before it.
+    """
+
+    kind: str
+    element: Node
+    target: Target
+    iterable: Node
+    conditions: tuple[Node, ...]
+    scope: int
+    outer: tuple[Node, ...] = dataclasses.field(default=(), repr=False, compare=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class Fold(Node):
+    """A `for` loop. carried: of each variable that it changes, its name in the body, its value before, and that which
+    each turn gives it. scope: of these names and of the target's.
+    """
+
+    carried: tuple[tuple[Arg, Node, Node], ...]
+    target: Target
+    iterable: Node
+    scope: int
+    outer: tuple[Node, ...] = dataclasses.field(default=(), repr=False, compare=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class FoldValue(Node):
+    """What a loop leaves in the index-th variable that it changes."""
+
+    of: Fold
+    index: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Raise(Node):
+    """Where the function raises an error and so has no value."""
+
+    error: Node | None = None
+
+
 def children(node: Node) -> Iterator[Node]:
     """The nodes directly below one, in the order of its fields."""
     for field in dataclasses.fields(node):  # type: ignore[arg-type]
-        value = getattr(node, field.name)
+        value = getattr(node, field.name) if field.compare else None
         if isinstance(value, Node):
             yield value
         elif isinstance(value, tuple) and not isinstance(node, Const):
@@ -224,128 +279,3 @@ def _weight(value: Constant) -> int:
     if isinstance(value, str | bytes):
         return 1 + len(value) // 16
     return 1 + sum(map(_weight, value)) if isinstance(value, tuple | frozenset) else 1
-
-
-def to_source(expression: Node) -> str:
-    """The expression as one line of Python. `classic /` is written as `/`."""
-    return ast.unparse(ast.fix_missing_locations(_Printer().expr(expression)))
-
-
-_OPERATORS: Final[dict[str, type[ast.operator]]] = {
-    "+": ast.Add, "-": ast.Sub, "*": ast.Mult, "/": ast.Div, "classic /": ast.Div, "//": ast.FloorDiv, "%": ast.Mod,
-    "**": ast.Pow, "@": ast.MatMult, "<<": ast.LShift, ">>": ast.RShift, "&": ast.BitAnd, "|": ast.BitOr,
-    "^": ast.BitXor,
-}  # fmt: skip
-_UNARY: Final[dict[str, type[ast.unaryop]]] = {"-": ast.USub, "+": ast.UAdd, "~": ast.Invert, "not": ast.Not}
-_COMPARE: Final[dict[str, type[ast.cmpop]]] = {
-    "<": ast.Lt, "<=": ast.LtE, "==": ast.Eq, "!=": ast.NotEq, ">": ast.Gt, ">=": ast.GtE, "in": ast.In,
-    "not in": ast.NotIn, "is": ast.Is, "is not": ast.IsNot,
-}  # fmt: skip
-
-
-class _Printer:
-    """Turns nodes into Python's own syntax tree, which knows where parentheses belong."""
-
-    def __init__(self) -> None:
-        self.renamed: dict[Arg, str] = {}
-
-    def expr(self, node: Node) -> ast.expr:
-        match node:
-            case Arg():
-                return ast.Name(self.renamed.get(node, node.name))
-            case Const(value):
-                return self.constant(value)
-            case Name(name) | Free(name):
-                return ast.Name(name)
-            case Attr(of, name):
-                return ast.Attribute(self.expr(of), name)
-            case Starred(value):
-                return ast.Starred(self.expr(value))
-            case Call(function, args, kwargs):
-                keywords = [ast.keyword(name, self.expr(value)) for name, value in kwargs]
-                return ast.Call(self.expr(function), self.exprs(args), keywords)
-            case BinOp(op, left, right):
-                return ast.BinOp(self.expr(left), _OPERATORS[op](), self.expr(right))
-            case UnaryOp(op, value):
-                return ast.UnaryOp(_UNARY[op](), self.expr(value))
-            case Compare(op, left, right):
-                return ast.Compare(self.expr(left), [_COMPARE[op]()], [self.expr(right)])
-            case Bool(op, left, right):
-                values = [self.expr(left)]
-                while isinstance(right, Bool) and right.op == op:
-                    values, right = [*values, self.expr(right.left)], right.right
-                return ast.BoolOp(ast.And() if op == "and" else ast.Or(), [*values, self.expr(right)])
-            case Cond(test, yes, no):
-                return ast.IfExp(self.expr(test), self.expr(yes), self.expr(no))
-            case Lambda():
-                return self.function(node)
-        return self.container(node)
-
-    def container(self, node: Node) -> ast.expr:
-        match node:
-            case Subscript(of, index):
-                return ast.Subscript(self.expr(of), self.index(index))
-            case Unpack(of, index, _):
-                return ast.Subscript(self.expr(of), ast.Constant(index))
-            case Slice():  # outside of an index
-                parts = [node.start, node.stop, node.step]
-                return ast.Call(ast.Name("slice"), self.exprs(tuple(part or Const(None) for part in parts)), [])
-            case Tuple(items):
-                return ast.Tuple(self.exprs(items))
-            case List(items):
-                return ast.List(self.exprs(items))
-            case Set(items):
-                return ast.Set(self.exprs(items))
-            case Dict(pairs):
-                return ast.Dict([self.expr(key) for key, _ in pairs], [self.expr(value) for _, value in pairs])
-        raise TypeError(f"no expression: {type(node).__name__}")
-
-    def exprs(self, nodes: tuple[Node, ...]) -> list[ast.expr]:
-        return [self.expr(node) for node in nodes]
-
-    def index(self, node: Node) -> ast.expr:
-        if isinstance(node, Slice):
-            return ast.Slice(*(self.expr(part) if part else None for part in (node.start, node.stop, node.step)))
-        if isinstance(node, Tuple):
-            return ast.Tuple([self.index(item) for item in node.items])
-        return self.expr(node)
-
-    def constant(self, value: Constant) -> ast.expr:
-        if isinstance(value, tuple):
-            return ast.Tuple([self.constant(item) for item in value])
-        if isinstance(value, frozenset):
-            return ast.Set([self.constant(item) for item in sorted(value, key=repr)])
-        if isinstance(value, int | float) and not isinstance(value, bool) and str(value).startswith("-"):
-            return ast.UnaryOp(ast.USub(), ast.Constant(-value))
-        return ast.Constant(value)
-
-    def function(self, node: Lambda) -> ast.Lambda:
-        defaults = self.exprs(node.defaults)
-        keyword_defaults = dict(node.keyword_defaults)
-        own = {Arg(name, node.scope) for name in node.arguments}
-        # Values of outer variables were put in place: a name of theirs may now mean an argument of this function.
-        outer = {
-            self.renamed.get(each, each.name) for each in walk(node.body) if isinstance(each, Arg) and each not in own
-        }
-        outer |= {each.name for each in walk(node.body) if isinstance(each, Name | Free)}
-        for arg in sorted(own, key=lambda arg: arg.name):
-            name = arg.name
-            while name in outer or (name != arg.name and name in node.arguments):
-                name += "_"
-            if name != arg.name:
-                self.renamed[arg] = name
-        shown = [ast.arg(self.renamed.get(Arg(name, node.scope), name)) for name in node.arguments]
-        first, last = len(node.positional), len(node.positional) + len(node.keyword)
-        stars = shown[last:]
-        arguments = ast.arguments(
-            posonlyargs=shown[: node.posonly],
-            args=shown[node.posonly : first],
-            vararg=stars.pop(0) if node.varargs else None,
-            kwonlyargs=shown[first:last],
-            kw_defaults=[
-                self.expr(keyword_defaults[name]) if name in keyword_defaults else None for name in node.keyword
-            ],
-            kwarg=stars.pop(0) if node.varkeywords else None,
-            defaults=defaults,
-        )
-        return ast.Lambda(arguments, self.expr(node.body))

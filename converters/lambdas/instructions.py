@@ -22,8 +22,11 @@ from converters.lambdas.expression import (
     Subscript,
     UnaryOp,
 )
+from converters.lambdas.lists import appended
+from converters.lambdas.loops import REFUSAL, pair
 from converters.lambdas.machine import (
     NULL,
+    UNBOUND,
     Cell,
     Cells,
     Machine,
@@ -59,7 +62,7 @@ def _binary_op(machine: Machine, this: Instruction) -> None:
 
 def _operate(machine: Machine, op: str, inplace: bool) -> None:
     left, right = machine.pop_many(2)
-    if inplace and isinstance(left, List | Set | Dict):
+    if inplace and (isinstance(left, Set | Dict) or machine.is_list(left)):
         raise BytecodeError("it uses a change of an object in place")
     machine.push(BinOp(op, left, right, inplace))
 
@@ -182,6 +185,9 @@ def _load_two(machine: Machine, this: Instruction) -> None:
 
 def _load_slot(machine: Machine, index: int) -> None:
     name, code = machine.code.slots[index], machine.code
+    if name == ".0" and machine.iterator is not None:
+        machine.push(machine.iterator)
+        return
     # 3.13 dropped LOAD_CLOSURE: the slot of a closure variable holds its cell.
     if machine.version >= (3, 13) and (name in code.cellvars or name in code.freevars):
         machine.push(Cell(name))
@@ -215,6 +221,10 @@ def _store_deref(machine: Machine, this: Instruction) -> None:
 
 
 def _store(machine: Machine, name: str) -> None:
+    if machine.stack and machine.stack[-1] is UNBOUND:
+        machine.pop_any()
+        machine.variables.pop(name, None)
+        return
     machine.variables[name] = machine.pop()
 
 
@@ -307,6 +317,9 @@ def _extend(machine: Machine, this: Instruction) -> None:
 @on("LIST_APPEND", "SET_ADD", "MAP_ADD")
 def _append(machine: Machine, this: Instruction) -> None:
     """Long displays are built one by one; so are comprehensions, but those iterate first."""
+    if this.arg > 1:
+        _fill(machine, this)
+        return
     parts = machine.pop_many(3 if this.name == "MAP_ADD" else 2)
     display = parts[0]
     if this.arg != 1 or not isinstance(display, {"LIST_APPEND": List, "SET_ADD": Set, "MAP_ADD": Dict}[this.name]):
@@ -317,6 +330,20 @@ def _append(machine: Machine, this: Instruction) -> None:
         machine.push(Dict((*display.items, (parts[1], parts[2]))))
     else:
         machine.push(type(display)((*display.items, parts[1])))
+
+
+def _fill(machine: Machine, this: Instruction) -> None:
+    """A comprehension adds to what lies under its iterator."""
+    item = machine.pop()
+    if this.name == "MAP_ADD":  # up to 3.7 the value lies under the key
+        other = machine.pop()
+        item = pair(other, item) if machine.version >= (3, 8) else pair(item, other)
+    if not machine.loops or this.arg > len(machine.stack):
+        raise BytecodeError(REFUSAL)
+    display = machine.stack[-this.arg]
+    if not isinstance(display, Node) or not machine.is_list(display):
+        raise BytecodeError(REFUSAL)
+    machine.stack[-this.arg] = appended(display, item)
 
 
 @on("DICT_UPDATE", "DICT_MERGE")

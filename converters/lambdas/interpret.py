@@ -21,6 +21,7 @@ from converters.lambdas.values import Closure, Library, Method, RefusedError, Va
 __all__ = ["Function", "evaluate"]
 
 _MISSING: Final = object()
+_Ids = frozenset[int]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +82,6 @@ def _arguments(function: ex.Lambda, inputs: Value, values: Mapping[str, Value]) 
 
 @dataclasses.dataclass
 class _Counts:
-    steps: int = 0
     depth: int = 0
 
 
@@ -97,17 +97,24 @@ class _Run:
 class _Frame:
     """One call: the arguments in sight, and the value of every node evaluated so far."""
 
-    def __init__(self, run: _Run, scopes: Mapping[tuple[int, str], Value]) -> None:
-        self.run, self.scopes = run, scopes
+    def __init__(
+        self,
+        run: _Run,
+        scopes: Mapping[tuple[int, str], Value],
+        around: _Frame | None = None,
+        outer: _Ids = frozenset(),
+    ) -> None:
+        """around: for a turn of a loop, the frame that evaluates what was there before it, the nodes in `outer`."""
+        self.run, self.scopes, self.around, self.outer = run, scopes, around, outer
         self.builder = run.builder
         self._known: dict[int, tuple[ex.Node, Value]] = {}
 
     def value(self, node: ex.Node) -> Value:
         # A local variable used twice is one node object, and must become one operation.
+        if self.around is not None and id(node) in self.outer:
+            return self.around.value(node)
         if id(node) not in self._known:
-            self.run.counts.steps += 1
-            if self.run.counts.steps > self.builder.limits.steps:
-                raise RefusedError(f"it takes more than {self.builder.limits.steps} steps")
+            self.builder.step()
             made = self._compute(node)
             if not isinstance(node, ex.Const | ex.Arg | ex.Name | ex.Free):
                 self.builder.spend(weight(made))
@@ -119,6 +126,8 @@ class _Frame:
             case ex.Const(value):
                 return value
             case ex.Arg(name, scope):
+                if (scope, name) not in self.scopes:
+                    raise RefusedError(f"a loop or a nested function does not use what it computes of {name!r}")
                 return self.scopes[scope, name]
             case ex.Name(name):
                 return self._name(name)
@@ -165,6 +174,15 @@ class _Frame:
                 return self._items(items)
             case ex.Dict(pairs):
                 return {self._key(key): self.value(value) for key, value in pairs}
+            case ex.Comprehension("list" | "dict" as kind):
+                made = self._comprehended(node)
+                return made if kind == "list" else {self._plain_key(key): value for key, value in made}
+            case ex.Fold():
+                return self._fold(node)
+            case ex.FoldValue(of, index):
+                return self.value(of)[index]
+            case ex.Raise():
+                raise RefusedError("it raises an error for this input")
             case ex.Starred():
                 raise RefusedError("a starred value stands where it is not understood")
         raise RefusedError(f"a {type(node).__name__.lower()} is not understood")
@@ -178,8 +196,47 @@ class _Frame:
                 values.append(self.value(node))
         return values
 
+    def _turns(self, loop: ex.Comprehension | ex.Fold) -> list[dict[tuple[int, str], Value]]:
+        """What the names of a loop's target stand for, for each of its items."""
+        iterable = self.value(loop.iterable)
+        if isinstance(iterable, dict) and len(iterable) > 1:
+            raise RefusedError("it goes through a dict, whose order depends on the Python that wrote it")
+        return [
+            {(loop.scope, name): value for name, value in self._bound(loop.target, item)}
+            for item in operators.items(self.builder, iterable)
+        ]
+
+    def _bound(self, target: ex.Target, item: Value) -> Iterator[tuple[str, Value]]:
+        if isinstance(target, str):
+            yield target, item
+            return
+        for index, part in enumerate(target):
+            yield from self._bound(part, operators.unpack(self.builder, item, index, len(target)))
+
+    def _comprehended(self, node: ex.Comprehension) -> list[Value]:
+        made: list[Value] = []
+        outer = frozenset(map(id, node.outer))
+        with self._deeper():
+            for bound in self._turns(node):
+                frame = _Frame(self.run, {**self.scopes, **bound}, self, outer)
+                if all(operators.truth(frame.value(test)) for test in node.conditions):
+                    made += frame._items([node.element])
+        return made
+
+    def _fold(self, node: ex.Fold) -> tuple[Value, ...]:
+        state = tuple(self.value(before) for _, before, _ in node.carried)
+        outer = frozenset(map(id, node.outer))
+        with self._deeper():
+            for bound in self._turns(node):
+                scope = {(node.scope, arg.name): value for (arg, _, _), value in zip(node.carried, state, strict=True)}
+                frame = _Frame(self.run, {**self.scopes, **scope, **bound}, self, outer)
+                state = tuple(frame.value(after) for _, _, after in node.carried)
+        return state
+
     def _key(self, node: ex.Node) -> Value:
-        key = self.value(node)
+        return self._plain_key(self.value(node))
+
+    def _plain_key(self, key: Value) -> Value:
         if not isinstance(key, str | int | float | bool | None):
             raise RefusedError(f"{describe(key)} is the key of a dict")
         return key
@@ -194,11 +251,19 @@ class _Frame:
 
     def _call(self, node: ex.Call) -> Value:
         function = self.value(node.function)
-        args = self._items(node.args)
+        args = self._consumed(function, node.args) or self._items(node.args)
         kwargs: dict[str, Value] = {}
         for name, value in node.kwargs:
             kwargs[name] = self.value(value)
         return self.call(function, args, kwargs)
+
+    def _consumed(self, function: Value, args: Sequence[ex.Node]) -> list[Value] | None:
+        """A generator expression as the only argument of a function that goes through it once."""
+        if len(args) != 1 or not isinstance(args[0], ex.Comprehension) or args[0].kind != "generator":
+            return None
+        if not isinstance(function, Library) or function.path not in ex.CONSUMERS:
+            raise RefusedError("a generator expression is understood in sum, list, tuple, max, min, any, all, sorted")
+        return [self._comprehended(args[0])]
 
     def call(self, function: Value, args: Sequence[Value], kwargs: Mapping[str, Value]) -> Value:
         """Call what a name, an attribute or a nested lambda gave."""

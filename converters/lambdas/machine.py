@@ -1,7 +1,4 @@
-"""CPython's stack machine, run on expressions instead of values: what its instructions do stands in `instructions`.
-
-An instruction that has no handler there is refused by what it stands for in the source.
-"""
+"""CPython's stack machine, run on expressions; what has no handler in `instructions` is refused by its meaning."""
 
 from __future__ import annotations
 
@@ -9,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from converters.lambdas import loops
 from converters.lambdas.branches import Budget, Decisions, Path, State
 from converters.lambdas.expression import (
     Arg,
@@ -20,19 +18,23 @@ from converters.lambdas.expression import (
     Lambda,
     List,
     Node,
+    Raise,
     Slice,
     Starred,
     Tuple,
 )
+from converters.lambdas.handlers import only_raise
 from converters.lambdas.limits import show
+from converters.lambdas.lists import is_list
+from converters.lambdas.loops import Iter, Loop
 from converters.lambdas.marshal import VARARGS, VARKEYWORDS, BytecodeError, Code, ConstantSlice, WrongVersion, is_name
 from converters.lambdas.opcodes import Instruction, Version, disassemble
 
-__all__ = ["HANDLERS", "NULL", "Cell", "Cells", "Function", "Machine", "evaluate"]
+__all__ = ["HANDLERS", "NULL", "UNBOUND", "Cell", "Cells", "Function", "Machine", "evaluate", "is_comprehension"]
 
-_LOOP: Final = "a loop or a comprehension"
+_LOOP: Final = loops.REFUSAL.removeprefix("it uses ")
 _REFUSED: Final = {  # what instructions that begin so stand for in the source
-    _LOOP: "GET_ITER FOR_ITER END_FOR POP_ITER JUMP_BACKWARD SETUP_LOOP POP_JUMP_BACK BREAK_ CONTINUE LOAD_FAST_AND",
+    _LOOP: "FOR_ITER JUMP_BACKWARD BREAK_ CONTINUE",
     "a change of an object in place": "STORE_SUBSCR STORE_SLICE STORE_ATTR DELETE_SUBSCR DELETE_SLICE DELETE_ATTR",
     "an f-string": "FORMAT_ BUILD_STRING CONVERT_VALUE",
     "a template string": "BUILD_TEMPLATE BUILD_INTERPOLATION",
@@ -40,7 +42,7 @@ _REFUSED: Final = {  # what instructions that begin so stand for in the source
     "a try statement": "SETUP_FINALLY SETUP_EXCEPT POP_EXCEPT PUSH_EXC CHECK_E",
     "an import": "IMPORT_",
     "an assignment to a global variable": "STORE_GLOBAL DELETE_GLOBAL STORE_NAME DELETE_NAME",
-    "a raise or assert statement": "RAISE_ LOAD_ASSERTION LOAD_COMMON RERAISE",
+    "a raise or assert statement": "RERAISE",
     "a yield or await": "YIELD GET_YIELD GET_A SEND RETURN_GENERATOR END_ASYNC",
     "a match statement": "MATCH_ GET_LEN",
     "a class": "LOAD_BUILD_CLASS BUILD_CLASS LOAD_SUPER LOAD_CLASSDEREF",
@@ -52,6 +54,8 @@ _FUNCTION_FLAGS: Final = 0x03  # optimised, with locals of its own: what every f
 _GENERATOR_FLAGS: Final = 0x2A0
 
 NULL: Final = object()  # what CPython puts beside a callable that is no method
+UNBOUND: Final = object()  # what a variable without a value is saved as
+_COMPREHENSIONS: Final = ("<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,12 +98,19 @@ def evaluate(code: Code, version: Version, budget: Budget) -> tuple[Lambda, list
     return function, shared.calls
 
 
+def is_comprehension(code: Code) -> bool:
+    """Whether it is the code of a comprehension, a function of its own that is called at once."""
+    return code.name in _COMPREHENSIONS and code.varnames[:1] == (".0",) and code.argcount + code.kwonly == 1
+
+
 def _lambda(function: Function, shared: Evaluation, closure: tuple[Node, ...]) -> Lambda:
     code = function.code
     if len(closure) != len(code.freevars):
         raise WrongVersion("a nested function has another number of closure variables")
     if code.flags & _GENERATOR_FLAGS:
         raise BytecodeError("it is a generator or coroutine, or holds a generator expression")
+    if is_comprehension(code):
+        raise BytecodeError(loops.REFUSAL)
     if code.flags & _FUNCTION_FLAGS != _FUNCTION_FLAGS:
         raise BytecodeError("it is a class or module, not a function")
     names, count = list(code.varnames), code.argcount + code.kwonly
@@ -167,7 +178,16 @@ def on(*names: str) -> Callable[[Handler], Handler]:
 class Machine:
     """One function's evaluation."""
 
-    def __init__(self, code: Code, shared: Evaluation, variables: dict[str, Node]) -> None:
+    def __init__(
+        self, code: Code, shared: Evaluation, variables: dict[str, Node], iterator: Iter | None = None
+    ) -> None:
+        """iterator: what a comprehension's function is called with."""
+        self.iterator, self.generator = iterator, iterator is not None and bool(code.flags & _GENERATOR_FLAGS)
+        self.loops: list[Loop] = []
+        self.listing: tuple[Instruction, ...] = ()
+        self.place = 0
+        if self.generator:
+            variables[loops.YIELDED] = List(())
         self.code, self.shared, self.version = code, shared, shared.version
         self.decisions = Decisions(shared.budget)
         self.state: State | None = State([], variables)
@@ -181,10 +201,14 @@ class Machine:
         """The value that the function returns."""
         budget = self.shared.budget
         budget.spend(len(self.code.bytecode) // 2)
-        instructions = disassemble(self.code, self.version)
-        if self.version >= (3, 11) and sum(each.name == "RESUME" for each in instructions) != 1:
+        self.listing = disassemble(self.code, self.version)
+        resumed = sum(each.name == "RESUME" for each in self.listing)
+        if self.version >= (3, 11) and (resumed < 1 if self.generator else resumed != 1):
             raise WrongVersion("it does not begin as this version's functions do")
-        for instruction in instructions:
+        for place, instruction in enumerate(self.listing):
+            self.place = place
+            while self.loops and instruction.offset >= self.loops[-1].end:
+                self.end_loop()
             arriving = self.pending.pop(instruction.offset, [])
             arriving += [self.state] if self.state else []
             if not arriving:  # old compilers leave code behind that is never reached
@@ -194,18 +218,20 @@ class Machine:
             self.step(instruction)
             if self.state and len(self.state.stack) > self.code.stacksize:
                 raise WrongVersion("it needs a larger stack than it declares")
-        if self.state or not self.returned:
+        if self.state or not self.returned or self.loops:
             raise WrongVersion("it runs past its end")
+        if all(isinstance(value, Raise) for _, value in self.returned):
+            raise BytecodeError("it uses a raise or assert statement")
         value = self.decisions.choose(self.returned)
         assert isinstance(value, Node)
-        if self.code.handlers:
+        if self.code.handlers and not only_raise(self.code.handlers, self.listing):
             raise BytecodeError("it uses a try or with statement")
         return value
 
     def step(self, instruction: Instruction) -> None:
         name = instruction.name
-        if instruction.target is not None and instruction.target <= instruction.offset:
-            raise BytecodeError(f"it uses {_LOOP}")
+        if instruction.target is not None and name != "FOR_ITER" and name != "SETUP_LOOP":
+            self.check_jump(instruction.offset, instruction.target)
         handler = HANDLERS.get(name)
         if handler is not None:
             handler(self, instruction)
@@ -238,6 +264,8 @@ class Machine:
         item = self.pop_any()
         if isinstance(item, Function):
             return self.finish(item)
+        if isinstance(item, Iter | loops.Parts):
+            raise BytecodeError(loops.REFUSAL)
         if not isinstance(item, Node):
             raise WrongVersion("it takes something that is no value from the stack")
         return item
@@ -294,19 +322,47 @@ class Machine:
             raise BytecodeError(f"it uses the variable {show(name)} where it may have no value")
         return self.variables[name]
 
+    def comprehend(self, function: Function, iterator: Iter) -> Node:
+        """What a comprehension's function gives for what it iterates over."""
+        code = function.code
+        if not is_comprehension(code) or len(function.closure) != len(code.freevars) or code.flags & 0x28C:
+            raise BytecodeError(loops.REFUSAL)
+        machine = Machine(code, self.shared, dict(zip(code.freevars, function.closure, strict=True)), iterator)
+        return machine.run()
+
     def finish(self, function: Function) -> Lambda:
         return _lambda(function, self.shared, function.closure)
 
-    def close(self, cells: object) -> tuple[Node, ...]:
-        """The values of a new function's closure variables, which must not change from here on."""
+    def close(self, cells: object, code: Code) -> tuple[Node, ...]:
+        """The values of a new function's closure variables, which must not change from here on if it is kept."""
         if cells == Const(()):
             return ()
         if not isinstance(cells, Cells):
             raise WrongVersion("it makes a function with a closure that is none")
-        self.captured.update(cells.names)
+        if not is_comprehension(code):
+            self.captured.update(cells.names)
         return tuple(self.load(name) for name in cells.names)
 
+    def is_list(self, node: Node) -> bool:
+        """Whether it is a list of the function's own."""
+        return is_list(node, lambda each: any(each in loop.lists for loop in self.loops))
+
     # Branches
+
+    def end_loop(self) -> None:
+        """The state becomes that after the innermost loop."""
+        loop = self.loops[-1]
+        state = loop.close(self)
+        self.loops.pop()
+        if self.version >= (3, 12):  # what remains is for END_FOR to take
+            state.stack += [loop.before.stack[-1], loops.EXHAUSTED]
+        self.state = state
+
+    def check_jump(self, offset: int, target: int) -> None:
+        """Back is only to the next turn of the innermost loop, and a loop is not left in its midst."""
+        loop = self.loops[-1] if self.loops else None
+        if target <= offset if loop is None else target != loop.start and not offset < target < loop.end:
+            raise BytecodeError(loops.REFUSAL)
 
     def leave(self) -> None:
         self.state = None
@@ -325,7 +381,11 @@ class Machine:
 
     def give(self, value: Node) -> None:
         assert self.state is not None
-        if self.state.stack:
+        if self.loops:
+            raise BytecodeError(loops.REFUSAL)
+        if self.generator:
+            value = self.variables[loops.YIELDED]
+        if self.state.stack and not isinstance(value, Raise):
             raise WrongVersion("it returns with more than a value on the stack")
         self.returned.append((self.state.paths, value))
         self.leave()

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from converters.lambdas.builder import Builder, is_number
+from converters.lambdas.builder import Builder, is_number, leaves, weight
 from converters.lambdas.values import Library, OpenSize, RefusedError, Shape, Sizes, Tensor, Value, describe
 
 __all__ = ["apply", "binary", "compare", "divide", "items", "like", "subscript", "truth", "unary", "unpack"]
@@ -103,6 +103,7 @@ def _on_sequences(builder: Builder, op: str, left: Value, right: Value) -> Value
         isinstance(side, list) for side in (left, right)
     )
     if op == "+" and (same or (isinstance(left, str) and isinstance(right, str))):
+        builder.spend(weight(left) + weight(right))
         return left + right if not isinstance(left, Shape) else Shape((*left, *right))
     for sequence, times in ((left, right), (right, left)):
         if op == "*" and isinstance(sequence, list | tuple) and isinstance(times, int):
@@ -214,6 +215,7 @@ def compare(builder: Builder, op: str, left: Value, right: Value) -> Value:
     if op in ("in", "not in"):
         if any(isinstance(each, Tensor | OpenSize | np.ndarray) for each in (left, *items(builder, right))):
             raise RefusedError(f"it asks whether {describe(left)} is in {describe(right)}")
+        leaves([left, right])
         return (left in items(builder, right)) == (op == "in")
     if isinstance(left, Tensor) or isinstance(right, Tensor):
         if op in ("==", "!=") and None in (left, right):
@@ -232,9 +234,10 @@ def compare(builder: Builder, op: str, left: Value, right: Value) -> Value:
     plain = (bool, int, float, str, tuple, list, type(None))
     if not isinstance(left, plain) or not isinstance(right, plain):
         raise RefusedError(f"it compares {describe(left)} with {describe(right)}, which is not understood")
+    leaves([left, right])
     try:
         return bool(_COMPARE[op](left, right))
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise RefusedError(f"it compares {describe(left)} with {describe(right)}: {error}") from error
 
 
@@ -251,11 +254,8 @@ def truth(value: Value) -> bool:
 
 def items(builder: Builder, value: Value) -> list[Value]:
     """The items of a list, a tuple, a shape, a range, an array or a tensor along its first axis."""
-    if isinstance(value, list | tuple):
-        return list(value)
-    if isinstance(value, dict):
-        return list(value)
-    if isinstance(value, str):
+    if isinstance(value, list | tuple | dict | str):
+        builder.spend(64 * len(value))
         return list(value)
     if isinstance(value, np.ndarray) and value.ndim and len(value) <= builder.limits.operations:
         return [each.item() if each.ndim == 0 else each for each in value]

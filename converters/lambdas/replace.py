@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from converters.errors import ModelError, OptionError
 from converters.lambdas import rawops
-from converters.lambdas.builder import Builder
+from converters.lambdas.builder import Builder, Spent
 from converters.lambdas.interpret import evaluate
 from converters.lambdas.keras_names import RAW_LAYERS
 from converters.lambdas.limits import line
@@ -62,6 +62,7 @@ class Replacer:
         self.replaced: dict[Path, Replaced] = {}
         self.refused: dict[Path, Refused] = {}
         self.used: set[str] = set()
+        self.spent = Spent()
         self._stored: dict[Path, StoredFunction] = {}
 
     def resolve(self, path: Path, layer: Mapping[str, Any]) -> None:
@@ -82,7 +83,7 @@ class Replacer:
 
     def __call__(self, path: Path, layer: Mapping[str, Any], call: LayerCall) -> list[Any]:
         """See `rebuild.Replace`."""
-        builder = Builder(self.era)
+        builder = Builder(self.era, spent=self.spent)
         source = ""
         try:
             if layer["class_name"] == "UpSampling2D":

@@ -190,7 +190,11 @@ def _rebuild(where: str, config: dict[str, Any], replacer: Replacer) -> tuple[Re
     except Exception as error:
         # What else goes wrong after a Lambda was refused says nothing of the file.
         if not replacer.refused:
-            broken = "" if isinstance(error, CbamError) else f"its config is broken ({type(error).__name__}): "
+            broken = f"its config is broken ({type(error).__name__}): "
+            if isinstance(error, RecursionError):
+                broken = "more of its layers and operations follow one on another than Keras can build: "
+            elif isinstance(error, CbamError):
+                broken = ""
             raise ModelError(f"{where}: {broken}{line(error, _REASON)}") from error
     if replacer.refused:
         raise _refusal(where, replacer)

@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import dataclasses
 
-from converters.lambdas import control, instructions
+from converters.lambdas import control, instructions, iteration
 from converters.lambdas.branches import Budget
-from converters.lambdas.expression import Call, Free, Lambda, Node, children, measure, to_source, walk
+from converters.lambdas.expression import Call, Free, Lambda, Node, children, measure, walk
 from converters.lambdas.machine import evaluate
 from converters.lambdas.marshal import BytecodeError, BytecodeLimits, Code, WrongVersion, read_code
+from converters.lambdas.printer import to_source
 
 __all__ = ["Decoded", "decode", "to_source"]
 
 Version = tuple[int, int]
 
-# Importing these two registered what each instruction does.
+# Importing these registered what each instruction does.
 assert control
 assert instructions
+assert iteration
 
 
 @dataclasses.dataclass(frozen=True)

@@ -119,7 +119,9 @@ def as_list(builder: Builder, values: Value) -> Value:
 
 @rule("zip (*values)")
 def zipped(builder: Builder, values: Value) -> Value:
-    return list(zip(*(operators.items(builder, each) for each in values), strict=False))
+    rows = [operators.items(builder, each) for each in values]
+    builder.check_size((len(rows), min(map(len, rows), default=0)))
+    return list(zip(*rows, strict=False))
 
 
 @rule("enumerate (values: x, start=0)")
