@@ -217,6 +217,9 @@ def _read_hdf5(path: Path, limits: Limits) -> ModelArchive:
 
 
 def _parse(content: bytes, where: str, limits: Limits) -> dict[str, Any]:
+    values = sum(map(content.count, (b",", b"[", b"{")))
+    if values > limits.values:
+        raise ModelError(f"{where} holds about {values:,} values; at most {limits.values:,} are read")
     try:
         value = json.loads(content.decode("utf-8"))
     except RecursionError as error:

@@ -11,13 +11,15 @@ __all__ = ["Limits", "is_bomb", "line", "show"]
 class Limits:
     """Real models stay far below each of these; whatever exceeds one is refused.
 
-    config_bytes: of the model config as JSON text. depth: of nesting within it. members: of a zip archive.
+    config_bytes: of the model config as JSON text. values: in it, each of which takes far more memory than its text.
+    depth: of nesting within it. members: of a zip archive.
     objects: groups and tensors of an HDF5 file. bomb_bytes, bomb_ratio: a member or a tensor may declare at most
     `bomb_ratio` times the bytes that are stored for it, once it declares more than `bomb_bytes`. seconds: for reading
     one HDF5 file from end to end.
     """
 
     config_bytes: int = 64 << 20
+    values: int = 1_000_000
     depth: int = 200
     members: int = 10_000
     objects: int = 200_000

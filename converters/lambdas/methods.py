@@ -84,7 +84,11 @@ def call(builder: Builder, method: Method, args: Sequence[Value], kwargs: Mappin
     if isinstance(of, np.ndarray) and name == "astype" and len(args) == 1 and not kwargs:
         return of.astype(dtype_of(args[0]))
     if isinstance(of, np.ndarray) and name == "reshape" and not kwargs:
-        return of.reshape(_sizes(args[0] if len(args) == 1 else list(args)))
+        sizes = _sizes(args[0] if len(args) == 1 else list(args))
+        try:
+            return of.reshape(sizes)
+        except ValueError as error:
+            raise RefusedError(f"it reshapes a constant: {error}") from error
     if isinstance(of, dict) and name == "get" and len(args) in (1, 2) and not kwargs:
         return of.get(args[0], *args[1:]) if isinstance(args[0], str | int) else None
     if not args and not kwargs:

@@ -14,6 +14,7 @@ import numpy as np
 
 from converters.lambdas.archive import WEIGHTS, ModelArchive
 from converters.lambdas.graph import Part
+from converters.lambdas.limits import line
 from converters.lambdas.trust import find_untrusted
 
 __all__ = ["keep_optimizer"]
@@ -32,14 +33,14 @@ def keep_optimizer(archive: ModelArchive, part: Part, keras_major: int) -> str:
         return (
             "loss and optimizer are dropped: Keras 3 cannot take over their state from such a file; compile the model"
         )
-    if find_untrusted(config):
+    if find_untrusted({"config": config}):  # which leaves out a key "compile_config", so that must not be at the top
         return "loss and optimizer are dropped: they name what is not Keras's own"
     try:
         return _compile(archive, part, config)
-    except (ValueError, TypeError, AttributeError, KeyError, NotImplementedError) as error:
+    except Exception as error:  # Keras raises many kinds for what it cannot make
         part.layer.compiled = False
         lines = str(error).strip().splitlines() or [type(error).__name__]
-        return f"loss and optimizer are dropped, since Keras cannot restore them ({lines[0][:120]})"
+        return f"loss and optimizer are dropped, since Keras cannot restore them ({line(lines[0], 120)})"
 
 
 def _compile(archive: ModelArchive, part: Part, config: dict[str, Any]) -> str:

@@ -236,11 +236,14 @@ class Rebuilder:
             shape = _sequential_shape(config)
             if shape is None:
                 raise ModelError(f"Sequential {show(name)} was never built: the file does not give its input's shape")
-            first = layers[0].get("config", {}) if layers else {}
-            dtype = first.get("dtype") if isinstance(first.get("dtype"), str) else None
+            first = layers[0].get("config") if layers else None
+            dtype = first.get("dtype") if isinstance(first, dict) and isinstance(first.get("dtype"), str) else None
             if str(layers[0].get("class_name")) == "Embedding":
                 dtype = "float32"
-            tensor = keras.KerasTensor(shape, dtype=dtype if dtype and "mixed" not in dtype else "float32")
+            try:
+                tensor = keras.KerasTensor(shape, dtype=dtype if dtype and "mixed" not in dtype else "float32")
+            except (ValueError, TypeError) as error:
+                raise cannot_build((*path, name), error) from error
         return self._chain(layers, name, path, tensor, config)
 
     def _chain(self, layers: list[dict[str, Any]], name: str, path: Path, tensor: Any, config: Any) -> Part:

@@ -86,6 +86,8 @@ class Replacer:
         builder = Builder(self.era, spent=self.spent)
         source = ""
         try:
+            if not isinstance(layer.get("config"), dict):
+                raise RefusedError("it has no config")
             if layer["class_name"] == "UpSampling2D":
                 made, source = _enlarged(builder, layer["config"], _wrapped(call.args[0], "x"))
             elif layer["class_name"] in RAW_LAYERS:

@@ -100,21 +100,20 @@ def rewrite_archive(
         raise ModelError(f"{archive.path} was saved on Theano, whose convolutions are mirrored; save it on TensorFlow")
     stored = check_links(archive, limits)
     on_step("starting TensorFlow")
-    import keras
-
     era, taken = era_of(archive.config, archive.keras_version), _taken(archive.config)
     on_step(f"rebuilding {archive.path.name}")
+    still = _without_states(archive.config)
+    if still != archive.config:  # measured first, since states take memory at once
+        _weightless(archive, still, Replacer(era, functions or {}, set(taken)), stored)
+        _forget_weights()
     replacer = Replacer(era, functions or {}, set(taken))
     try:
         rebuilder, part = _weightless(archive, archive.config, replacer, stored)
-        with keras.StatelessScope():
-            pass  # leaving it gives every weight its memory
+        _fill(str(archive.path))
     except ModelError as error:
-        if "stateless scope" not in str(error):
+        if still == archive.config or "stateless scope" not in str(error):
             raise
-        # The states of a recurrent layer are variables of given values, which the scope does not take.
-        _weightless(archive, _without_states(archive.config), Replacer(era, functions or {}, set(taken)), stored)
-        keras.backend.clear_session(free_memory=False)
+        # States are variables of given values, which the scope does not take.
         replacer = Replacer(era, functions or {}, set(taken))
         rebuilder, part = _rebuild(str(archive.path), archive.config, replacer)
     on_step("restoring the weights")
@@ -161,13 +160,34 @@ def _weightless(
         wanted = sum(math.prod(variable.shape) for variable in part.layer.weights)
         if wanted > stored:
             raise ModelError(f"{archive.path}: its config asks for {wanted:,} weights, and it holds {stored:,}")
-        if rebuilder.states > _STATES and config is not archive.config:
+        if config is not archive.config and rebuilder.states > _STATES:
             raise ModelError(f"{archive.path}: its config asks for recurrent layers with {rebuilder.states:,} states")
     except BaseException:
-        # Or the next model that anyone builds would give these weights their memory.
-        keras.backend.clear_session(free_memory=False)
+        _forget_weights()
         raise
     return rebuilder, part
+
+
+def _fill(where: str) -> None:
+    """Give every weight its memory, and the first values that its layer's config asks for."""
+    import keras
+
+    try:
+        with keras.StatelessScope():
+            pass  # leaving it does
+    except Exception as error:  # an initializer's numbers may be anything
+        _forget_weights()
+        raise ModelError(f"{where}: Keras cannot make the weights of its config: {line(error, _REASON)}") from error
+
+
+def _forget_weights() -> None:
+    """Weights without memory never get any; the next model that anyone builds would give it to them.
+
+    keras.backend.clear_session would do as much, and throw away the caller's dtype policy and seed.
+    """
+    from keras.src.backend.common import global_state
+
+    global_state.set_global_attribute("uninitialized_variables", [])
 
 
 def _without_states(config: Any) -> Any:
@@ -260,5 +280,6 @@ def era_of(config: dict[str, Any], keras_version: str | None) -> Era:
 def _data_format(config: dict[str, Any]) -> str | None:
     """The one that all layers of the model say, if any says one."""
     inner = (layer.get("config") for _, layer in iter_layers(config))
-    said = {each.get("data_format") for each in inner if isinstance(each, dict)} & {"channels_last", "channels_first"}
+    found = [each.get("data_format") for each in inner if isinstance(each, dict)]
+    said = {each for each in found if each in ("channels_last", "channels_first")}
     return said.pop() if len(said) == 1 else None

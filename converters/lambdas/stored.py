@@ -50,9 +50,10 @@ def stored_function(config: Mapping[str, Any]) -> StoredFunction:
     values = _defaults(function, plain_value(defaults) or ())
     values.update(_arguments(config))
     cells = plain_value(closure) or ()
-    if decoded.free and (not isinstance(cells, list | tuple) or len(cells) != len(decoded.closure)):
-        held = len(cells) if isinstance(cells, list | tuple) else "none"
-        raise RefusedError(f"the file holds {held} of the values of its {len(decoded.closure)} closure variables")
+    if not isinstance(cells, list | tuple):
+        raise RefusedError("the file's closure for it is no list")
+    if decoded.free and len(cells) != len(decoded.closure):
+        raise RefusedError(f"the file holds {len(cells)} of the values of its {len(decoded.closure)} closure variables")
     free = dict(zip(decoded.closure, cells, strict=False))
     stored = Function(function, {name: free[name] for name in decoded.free}, values, decoded.unused)
     return StoredFunction(stored, _text(stored, config))
@@ -124,10 +125,11 @@ def plain_value(value: Any) -> Value:
     if not isinstance(value, dict):
         raise RefusedError(f"the file holds a {type(value).__name__} for it, which is no plain value")
     kind, inner = value.get("class_name"), value.get("config")
-    if kind == "__tuple__":
-        return tuple(plain_value(each) for each in value.get("items", ()))
-    if kind == "TensorShape":
-        return tuple(plain_value(each) for each in value.get("items", ()))
+    if kind in ("__tuple__", "TensorShape"):
+        items = value.get("items", [])
+        if not isinstance(items, list):
+            raise RefusedError(f"the file holds a {kind} for it whose items are no list")
+        return tuple(map(plain_value, items))
     if kind == "__ellipsis__":
         return Ellipsis
     if kind == "__slice__" or (kind == "slice" and isinstance(inner, dict)):

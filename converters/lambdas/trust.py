@@ -144,8 +144,8 @@ def find_untrusted(config: dict[str, Any], registered: Collection[str] = ()) -> 
                 if finding and finding.kind == "lambda":  # its functions are the same finding again
                     continue
             findings += _strings(node, place, registered)
-            inner = [(value, dataclasses.replace(place, key=str(key))) for key, value in node.items()]
-            stack += [item for item in reversed(inner) if isinstance(item[0], dict | list)]
+            inner = [(key, value) for key, value in node.items() if isinstance(value, dict | list)]
+            stack += [(value, dataclasses.replace(place, key=str(key))) for key, value in reversed(inner)]
     return tuple(findings)
 
 
