@@ -57,7 +57,7 @@ def _evil(canary: Path) -> dict[str, dict[str, Any]]:
         "a Python function": {"class_name": "TFOpLambda", "config": {**raw, "function": "py_function"}},
         "an attribute": {"class_name": "TFOpLambda", "config": {**raw, "function": "__operators__.__class__"}},
         "a graph node": {"class_name": "TensorFlowOpLayer", "config": {
-            **raw, "constants": {}, "node_def": json.dumps({"op": "WriteFile", "name": "odd", "input": [], "attr": {}})}},
+            **raw, "constants": {}, "node_def": json.dumps({"op": "WriteFile", "attr": {}})}},
     }  # fmt: skip
 
 
