@@ -1,7 +1,7 @@
 """What a tensor computes from one feature map, in the few terms that attention gates are made of.
 
-A `View` is a value and where its axes lie. Reshapes, transpositions and squeezes move axes and leave the value alone, so
-that `Reshape((1, 1, C))`, `keepdims=True` and `x[:, None, None]` are all the same here.
+A `View` is a value and where its axes lie. Reshapes, transpositions and squeezes move axes and leave the value alone,
+so that `Reshape((1, 1, C))`, `keepdims=True` and `x[:, None, None]` are all the same here.
 """
 
 from __future__ import annotations

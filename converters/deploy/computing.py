@@ -84,7 +84,7 @@ def _convolved(view: View, weights: Weights, size: int, pads: Any, place: tuple[
     if isinstance(value, Padded):
         if pads != ((0, 0), (0, 0)):
             return None
-        value, pads = value.arg, value.pads
+        pads, value = value.pads, value.arg
     sides = [view.only(axis) for axis in axes]
     same = ((size - 1) // 2, size // 2)
     if pads != (same, same) or len(sides) != 2 or sides[0] is None or sides[1] is None:
@@ -184,7 +184,7 @@ def scaled(value: Value, scale: float, shift: float) -> Value | None:
 
 
 def _number(value: Any) -> float | None:
-    if isinstance(value, bool) or isinstance(value, View):
+    if isinstance(value, bool | View):
         return None
     if isinstance(value, int | float | np.number):
         return float(value)

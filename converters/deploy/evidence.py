@@ -44,11 +44,10 @@ def _before(tensor: Tensor, far: int) -> int | None:
     named = _named(call)
     if named is not None:
         return named
-    order = {"layers.Permute": lambda: (0, *call.operation.dims), "ops.Transpose": lambda: call.operation.axes}
-    if call.kind in order:
+    if call.kind in ("layers.Permute", "ops.Transpose"):
+        axes = (0, *call.operation.dims) if call.kind == "layers.Permute" else call.operation.axes
         found = _before(call.inputs[0], far - 1)
-        axes = order[call.kind]()
-        return axes.index(found) if found is not None and axes is not None else None
+        return None if found is None or axes is None else [axis % 4 for axis in axes].index(found)
     for each in call.inputs:
         if each.shape == tensor.shape or (len(each.shape) == 4 and "Concatenate" in call.kind):
             found = _before(each, far - 1)

@@ -113,7 +113,8 @@ def own_gate(layer: Any, axis: int) -> Gate:
         return ChannelGate(
             axis,
             ("avg", "max"),
-            *(tuple(Weights(mlp[which].kernel, mlp[which].bias) for mlp in mlps) for which in (0, 1)),
+            squeeze=tuple(Weights(mlp[0].kernel, mlp[0].bias) for mlp in mlps),
+            excite=tuple(Weights(mlp[1].kernel, mlp[1].bias) for mlp in mlps),
             hidden=layer.mlps[0][0].units,
             activation=dialect.mlp_activation,
             gate=dialect.gate,

@@ -35,8 +35,8 @@ def _name(call: Call) -> str:
     if hasattr(operation, "activation") and call.kind.startswith("layers."):
         kind = activation_name(operation.activation)
         if kind != "linear" or call.kind == "layers.Activation":
-            kind = kind or getattr(operation.activation, "__name__", "activation")
-            return _SHOWN.get(kind, kind)
+            shown = kind or str(getattr(operation.activation, "__name__", "activation"))
+            return _SHOWN.get(shown, shown)
     if call.kind == "layers.ReLU" and operation.max_value == 6:
         return "ReLU6"
     return _SHOWN.get(type(operation).__name__, type(operation).__name__)

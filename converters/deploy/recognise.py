@@ -1,8 +1,8 @@
 """Finds CBAM blocks, channel attention alone and spatial attention alone in any functional Keras model.
 
 By what is computed, not by names: every product of a map and something is asked whether that something is a gate of
-CBAM, computed from this map (`refine`, `gates`). Two gates in a row are one block (`assemble`). Each block that is found
-is then run with random weights against the formula in NumPy (`proof`), and is dropped if it differs.
+CBAM, computed from this map (`refine`, `gates`). Two gates in a row are one block (`assemble`). Each block that is
+found is then run with random weights against the formula in NumPy (`proof`), and is dropped if it differs.
 """
 
 from __future__ import annotations

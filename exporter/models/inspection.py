@@ -55,7 +55,8 @@ class Lookalike:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Inspection:
-    """A model's sizes, CBAM blocks and gates that only look like one. `multiply_adds` is None where it cannot be known, and `unknown` says why.
+    """A model's sizes, CBAM blocks and gates that only look like one. `multiply_adds` is None where it cannot be known,
+    and `unknown` says why.
 
     `lambdas` are the layers that were replaced when its file was opened (`converters.lambdas.replace.Replaced`), and
     `notes` what else was brought to today's form.

@@ -23,7 +23,8 @@ def dialect_of(block: Block) -> tuple[str, tuple[str, ...]]:
     """The preset nearest to a block, and the fields of `Dialect` in which it is not that one. Ties go to the paper's.
 
     A graph does not tell a ratio from a fraction, so a hidden width other than the preset's is `ratio` here;
-    `channel_pools` is a channel gate that lacks one of its two pooled vectors. Of one gate alone only its own fields count.
+    `channel_pools` is a channel gate that lacks one of its two pooled vectors. Of one gate alone only its own fields
+    count.
     """
     if block.kind == "cbam" and block.layer is not None:
         return nearest_dialect(block.layer.dialect)

@@ -111,7 +111,7 @@ def _block_table(out: Console, found: Inspection) -> Table:
         dialect = block.dialect + (f" but for {', '.join(block.differs)}" if block.differs else "")
         size = " x ".join("?" if side is None else str(side) for side in (block.height, block.width))
         cost = (str(block.channels), f"{block.parameters:,}", "?" if block.macs is None else f"{block.macs:,}")
-        row = [Text(block.name), *([block.kind] if kinds else []), dialect, size, *cost[: len(numbers)]]
+        row: list[Any] = [Text(block.name), *([block.kind] if kinds else []), dialect, size, *cost[: len(numbers)]]
         table.add_row(*row, *([block.placement] if out.width >= WIDE else []))
     return table
 

@@ -235,5 +235,5 @@ def test_more_weights_than_the_file_holds_are_refused_before_they_take_memory(tm
     with zipfile.ZipFile(tmp_path / "huge.keras", "w") as archive:
         for name, content in members.items():
             archive.writestr(name, content)
-    with pytest.raises(ModelError, match="asks for .* weights, and it holds 112"):
+    with pytest.raises(ModelError, match=r"asks for .* weights, and it holds 112"):
         rescue(tmp_path / "huge.keras")
