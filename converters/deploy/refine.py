@@ -103,6 +103,8 @@ class _Finder:
                     reasons.append(str(error))
                     continue
                 if made is not None:
+                    if given is not None:
+                        del self._by_output[given.output]
                     self._by_output[output] = made
                     return
         if reasons:

@@ -115,10 +115,11 @@ def _reduction(kind: str) -> Rule:
     def rule(call: Call, args: Sequence[Any]) -> View | None:
         view: View = args[0]
         axis = call.operation.axis
-        if axis is None or getattr(call.operation, "initial", None) is not None:
+        weighted = len(call.args) > 1 or call.kwargs.get("weights") is not None
+        if axis is None or weighted or getattr(call.operation, "initial", None) is not None:
             return None
         axes = [axis] if isinstance(axis, int) else list(axis)
-        return view.reduce(kind, axes, bool(call.operation.keepdims))
+        return view.reduce(kind, axes, bool(getattr(call.operation, "keepdims", False)))
 
     return rule
 
@@ -238,7 +239,7 @@ RULES: Final[Mapping[str, Rule]] = {
     "ops.ExpandDims": _expand_dims,
     "ops.Squeeze": _squeeze,
     "ops.GetItem": _get_item,
-    "ops.Mean": _reduction("mean"),
+    **dict.fromkeys(("ops.Mean", "ops.Average"), _reduction("mean")),
     "ops.Sum": _reduction("sum"),
     **dict.fromkeys(("ops.Max", "ops.Amax"), _reduction("max")),
     **dict.fromkeys(("layers.GlobalAveragePooling2D", "layers.GlobalAveragePooling1D"), _global("mean")),
