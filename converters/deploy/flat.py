@@ -141,8 +141,9 @@ class _Flattener:
         if self._times[path] > 1:
             path = f"{path} (call {self._times[path]})"
         inner = _functional(operation)
-        given = list(_tensors((args, {key: value for key, value in kwargs.items() if key != "mask"})))
-        if inner is not None and len(given) == len(inner.inputs) and not kwargs.get("training"):
+        given = list(_tensors((args, kwargs)))
+        plain = not kwargs.get("training") and kwargs.get("mask") is None
+        if inner is not None and plain and len(given) == len(inner.inputs):
             own = keras.tree.flatten(inner.inputs)
             known = self.graph(inner, dict(zip(map(id, own), given, strict=True)), f"{path}/")
             return [known[id(tensor)] for tensor in keras.tree.flatten(inner.outputs)]

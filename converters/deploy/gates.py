@@ -173,10 +173,10 @@ def _spatial(kind: str, logits: Value, shape: tuple[int | None, ...]) -> Spatial
 
 def _channel(kind: str, logits: Value, shape: tuple[int | None, ...]) -> ChannelGate:
     branches = logits.terms if isinstance(logits, Sum) else (logits,)
+    if [each.kind for each in _pooled(logits)] == ["mean"]:
+        raise NoGateError("its channel gate pools avg alone: squeeze-and-excitation")
     found = sorted((_branch(branch, shape) for branch in branches), key=lambda branch: branch[0])
     names = tuple(name for name, *_ in found)
-    if names == ("avg",):
-        raise NoGateError("its channel gate pools avg alone: squeeze-and-excitation")
     if names not in (("avg", "max"), ("max",)):
         raise NoGateError(f"its channel gate pools {' and '.join(names)}, not max and avg")
     _, axis, squeeze, excite, activation = found[0]

@@ -96,6 +96,8 @@ class _Twins:
         import keras
 
         operation = call.operation
+        if not args and len(kwargs) == 1:  # called by the name of its argument
+            args, kwargs = tuple(kwargs.values()), {}
         if not isinstance(operation, keras.layers.Layer):
             # `call` and not the operation itself: that would write a node into the model's graph if it were symbolic.
             return args[0] if call.kind == "ops.Cast" else operation.call(*args, **kwargs)
@@ -105,8 +107,9 @@ class _Twins:
         if id(operation) not in self._made:
             config = recast(operation.get_config(), "float64")
             copy = type(operation).from_config({**config, "data_format": "channels_last"} if flip else config)
-            copy(*args, **kwargs)
-            copy.set_weights([self._values[id(weight)] for weight in operation.weights])
+            if operation.weights:
+                copy.build(tuple(args[0].shape))
+                copy.set_weights([self._values[id(weight)] for weight in operation.weights])
             self._made[id(operation)] = copy
         made = self._made[id(operation)](*args, **kwargs)
         return keras.ops.transpose(made, (0, 3, 1, 2)) if flip else made

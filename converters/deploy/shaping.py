@@ -32,6 +32,12 @@ def _reshape(call: Call, args: Sequence[Any]) -> View | None:
     return view.reshape(call.outputs[0].shape)
 
 
+def _flatten(call: Call, args: Sequence[Any]) -> View | None:
+    """Of a vector only: a map channels first would be transposed too."""
+    view: View = args[0]
+    return view.reshape(call.outputs[0].shape) if sum(map(len, view.layout)) == 2 else None
+
+
 def _permute_layer(call: Call, args: Sequence[Any]) -> View | None:
     view: View = args[0]
     return view.permute((0, *call.operation.dims))
@@ -231,7 +237,8 @@ RULES: Final[Mapping[str, Rule]] = {
         ),
         _same,
     ),
-    **dict.fromkeys(("layers.Reshape", "layers.Flatten", "ops.Reshape"), _reshape),
+    **dict.fromkeys(("layers.Reshape", "ops.Reshape"), _reshape),
+    "layers.Flatten": _flatten,
     "layers.Permute": _permute_layer,
     "ops.Transpose": _transpose,
     "ops.Moveaxis": _moveaxis,

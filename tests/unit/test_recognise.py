@@ -357,6 +357,15 @@ def test_the_gate_may_come_from_a_model_of_its_own() -> None:
     assert {call.path.partition("/")[0] for call in block.calls} == {"gate", block.name}
 
 
+def test_arguments_given_by_name() -> None:
+    image = keras.Input((HEIGHT, WIDTH, CHANNELS))
+    squeeze, excite = layers.Dense(4, activation="relu"), layers.Dense(CHANNELS)
+    vectors = [kind(image, axis=(1, 2), keepdims=True) for kind in (ops.mean, ops.max)]
+    gate = ops.sigmoid(ops.add(*(excite(inputs=squeeze(inputs=each)) for each in vectors)))
+    found = recognise(keras.Model(image, ops.multiply(x1=image, x2=gate)))
+    assert [block.kind for block in found.blocks] == ["channel"], found
+
+
 def test_a_map_that_is_transposed_between_the_gates() -> None:
     s, first = Spelling(), Spelling(data_format="channels_first")
     image = keras.Input((HEIGHT, WIDTH, 3))
