@@ -19,7 +19,7 @@ def twin(model: Any, dtype: str) -> Any:
             has other weights.
     """
     try:
-        copy = type(model).from_config(_recast(model.get_config(), dtype))
+        copy = type(model).from_config(recast(model.get_config(), dtype))
         weights = model.get_weights()
         if [w.shape for w in copy.get_weights()] != [w.shape for w in weights]:
             raise ModelError(f"a copy of {model.name!r} from its config has other weights")
@@ -32,17 +32,17 @@ def twin(model: Any, dtype: str) -> Any:
     return copy
 
 
-def _recast(config: Any, dtype: str) -> Any:
+def recast(config: Any, dtype: str) -> Any:
     """The config with every floating dtype and dtype policy made `dtype`."""
     if isinstance(config, dict):
         if config.get("class_name") == "DTypePolicy" and config.get("config", {}).get("name") in _FLOATS:
             return {**config, "config": {"name": dtype}}
         return {
-            key: dtype if key == "dtype" and isinstance(value, str) and value in _FLOATS else _recast(value, dtype)
+            key: dtype if key == "dtype" and isinstance(value, str) and value in _FLOATS else recast(value, dtype)
             for key, value in config.items()
         }
     if isinstance(config, list | tuple):
-        return type(config)(_recast(value, dtype) for value in config)
+        return type(config)(recast(value, dtype) for value in config)
     return config
 
 

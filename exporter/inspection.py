@@ -20,7 +20,7 @@ Step = Callable[[str], None]
 def inspect(model: Any = None, *, on_step: Step = lambda step: None) -> Inspection:
     """Parameters, multiply-adds, CBAM blocks and decoded Lambda layers of a model; nothing is written.
 
-    Only blocks made of this package's own layers are known as such.
+    Blocks are recognised by what they compute, in any functional model (`converters.deploy.recognise`).
 
     Args:
         model: a Keras model, a `.keras`/`.h5` file, a zoo name or a backbone name; `cbam-mnist` if None.

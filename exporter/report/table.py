@@ -20,6 +20,8 @@ _STYLES: Final = {Verdict.PASSED: "bold green", Verdict.FAILED: "bold red", Verd
 FIGURES: Final = ("max abs", "mean abs", "max / spread", "tolerance", "cosine", "top-1 agrees")
 WIDE: Final = 104
 """Columns of a terminal from which the table of figures fits, with an output's name of usual length."""
+_NAMED: Final = 3
+"""Names told of many things that are alike."""
 
 
 def console(stream: IO[str]) -> Console:
@@ -81,16 +83,37 @@ def print_inspection(out: Console, found: Inspection) -> None:
     ):
         out.print(f"  {label:<14} {value}", markup=False, soft_wrap=True)
     print_replaced(out, found.lambdas, (), found.notes)
-    if not found.blocks:
-        return
+    if found.blocks:
+        out.print(_block_table(out, found))
+    reasons: dict[str, list[str]] = {}
+    for each in found.lookalikes:
+        reasons.setdefault(each.reason, []).append(each.name)
+    for reason, names in reasons.items():
+        shown = ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
+        out.print(Text(f"  not CBAM: {shown}: {reason}", style="dim"), soft_wrap=True)
+
+
+def _block_table(out: Console, found: Inspection) -> Table:
+    """The blocks; what each costs and where it stands too, where there is room."""
+    kinds = {block.kind for block in found.blocks} != {"cbam"}
     table = Table(box=box.SIMPLE_HEAD)
-    for heading in ("block", "dialect", "height x width", "channels"):
-        table.add_column(heading, justify="right" if heading == "channels" else "left")
+    table.add_column("block")
+    if kinds:
+        table.add_column("kind")
+    table.add_column("dialect")
+    table.add_column("height x width")
+    numbers = ("channels", "parameters", "multiply-adds") if out.width >= WIDE else ("channels",)
+    for heading in numbers:
+        table.add_column(heading, justify="right")
+    if out.width >= WIDE:
+        table.add_column("place")
     for block in found.blocks:
         dialect = block.dialect + (f" but for {', '.join(block.differs)}" if block.differs else "")
         size = " x ".join("?" if side is None else str(side) for side in (block.height, block.width))
-        table.add_row(Text(block.name), dialect, size, str(block.channels))
-    out.print(table)
+        cost = (str(block.channels), f"{block.parameters:,}", "?" if block.macs is None else f"{block.macs:,}")
+        row: list[Any] = [Text(block.name), *([block.kind] if kinds else []), dialect, size, *cost[: len(numbers)]]
+        table.add_row(*row, *([block.placement] if out.width >= WIDE else []))
+    return table
 
 
 def print_replaced(
