@@ -13,8 +13,6 @@ breaks it. `unforeseen` in the table are refusals that no rule made: each is a m
 tests/hostile/test_rescue.py runs a few hundred cases of it.
 """
 
-
-
 from __future__ import annotations
 
 import argparse
