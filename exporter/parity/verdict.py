@@ -123,9 +123,9 @@ def judge(
 
     What is missing, of another shape, or non-finite where the reference is finite fails before anything is measured.
     """
-    fault = _fault(reference, candidate)
-    if fault:
-        return OutputVerdict(Verdict.FAILED, fault, None, None)
+    reason = fault(reference, candidate)
+    if reason:
+        return OutputVerdict(Verdict.FAILED, reason, None, None)
     assert candidate is not None
     metrics = compare(reference, candidate)
     if metrics.relative is None:
@@ -152,7 +152,8 @@ def tolerance_of_constant(metrics: Metrics, work: Workload) -> float:
     return SAFETY_FP32 * UNIT_ROUNDOFF_FP32 * work.growth * max(metrics.magnitude, float(np.finfo(np.float32).tiny))
 
 
-def _fault(reference: np.ndarray, candidate: np.ndarray | None) -> str:
+def fault(reference: np.ndarray, candidate: np.ndarray | None) -> str:
+    """What forbids any comparison of the two (missing, another shape, not finite), in words; empty if nothing does."""
     if candidate is None:
         return "the artifact has no such output"
     if reference.shape != candidate.shape:

@@ -1,0 +1,58 @@
+"""When a quantised artifact may stand for the float model: by what it decides, not by rounding, which it exceeds.
+
+Every figure here has its reason beside it; the float tolerances are in `exporter.parity.verdict`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Final
+
+import numpy as np
+
+from exporter.parity.metrics import Metrics, compare
+from exporter.parity.verdict import OutputVerdict, Verdict, fault
+
+MIN_AGREEMENT: Final = 0.98
+"""Share of samples with the same top-1. Over 1,000 samples the standard error of a share of 0.98 is 0.44 points, and a
+sound int8 net agrees on 98.8% or more (findings, section 3): what lies below has lost more than its near ties."""
+
+MIN_SQNR_DB: Final = 20.0
+"""Error power a hundredth of the signal's. Eight bits over a full range give 6.02 * 8 + 1.76 = 50 dB a tensor; dozens
+of tensors, each with a range some times its deviation, end at 24 to 35 dB in sound nets (findings, section 3), and the
+faults that were found there (clipped maps, wrong bias, wrong calibration range) all below 20."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Gates:
+    """The least that is accepted: `agreement` as a share, `sqnr_db` in dB."""
+
+    agreement: float = MIN_AGREEMENT
+    sqnr_db: float = MIN_SQNR_DB
+
+    def __str__(self) -> str:
+        return f"agreement >= {self.agreement:.2%}, SQNR >= {self.sqnr_db:g} dB"
+
+
+def judge_quantised(reference: np.ndarray, candidate: np.ndarray | None, gates: Gates) -> OutputVerdict:
+    """Judge one output, given in real numbers, samples first. Agreement counts where the output is class scores."""
+    reason = fault(reference, candidate)
+    if reason:
+        return OutputVerdict(Verdict.FAILED, reason, None, None)
+    assert candidate is not None
+    metrics = compare(reference, candidate)
+    if metrics.relative is None:
+        reason = "the output is the same for every sample: nothing could fail"
+        return OutputVerdict(Verdict.NOT_INFORMATIVE, reason, metrics, None)
+    reason = _misses(metrics, gates)
+    return OutputVerdict(Verdict.FAILED if reason else Verdict.PASSED, reason, metrics, None)
+
+
+def _misses(metrics: Metrics, gates: Gates) -> str:
+    if metrics.sqnr_db is None and metrics.max_abs > 0:
+        return "the reference is zero and the artifact is not"
+    if metrics.sqnr_db is not None and not metrics.sqnr_db >= gates.sqnr_db:
+        return f"SQNR {metrics.sqnr_db:.1f} dB, below {gates.sqnr_db:g} dB"
+    if metrics.agreement is not None and not metrics.agreement >= gates.agreement:
+        return f"top-1 agrees on {metrics.agreement:.2%}, below {gates.agreement:.2%}"
+    return ""
