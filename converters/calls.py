@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import keras
-import tensorflow as tf
+import numpy as np
 
 from converters.artifact import TensorSpec
 from converters.errors import ModelError, closest
@@ -106,7 +107,7 @@ def _subclassed_call(model: Any, shapes: Shapes) -> Call:
         return list(keras.tree.flatten(model(tensor, **asks)))
 
     try:
-        result = model(tf.zeros((1, *shape), spec.dtype), **asks)
+        result = model(keras.ops.zeros((1, *shape), spec.dtype), **asks)
     except Exception as error:  # whatever the user's own code raises
         raise ModelError(f"model {model.name!r} cannot take {spec}: {first_line(error)}") from error
     # keras.tree flattens a dict in the order of its sorted keys.
@@ -191,6 +192,25 @@ def _with_shapes(model: Any, specs: Sequence[TensorSpec], shapes: Shapes) -> Any
         built = ", ".join(f"{s.name} {sizes(s.shape[1:])}" for s in specs)
         raise ModelError(f"the model cannot take the input shape {wanted}; it was built for {built}") from error
     return copy
+
+
+def fingerprint(weights: Sequence[np.ndarray]) -> str:
+    """SHA-256 over the shapes, dtypes and bytes of weights, in order.
+
+    Without names: loaders of old formats name inner weights otherwise, and the model is the same.
+    """
+    digest = hashlib.sha256()
+    for weight in weights:
+        digest.update(f"{weight.shape}\0{weight.dtype}\0".encode())
+        digest.update(np.ascontiguousarray(weight).tobytes())
+    return digest.hexdigest()
+
+
+def layout(shape: Sequence[int | None], data_format: str) -> str | None:
+    """`NHWC` or `NCHW` for an image map of rank 4, else None."""
+    if len(shape) != 4:
+        return None
+    return "NHWC" if data_format == "channels_last" else "NCHW"
 
 
 def dims(shape: Any) -> list[int | None]:

@@ -12,7 +12,7 @@ from converters.deploy.flat import Call, Tensor
 from converters.deploy.formula import Array
 from converters.twin import recast
 
-__all__ = ["check"]
+__all__ = ["check", "filled"]
 
 _TOLERANCE: Final = {"float64": 1e-12, "float32": 1e-6}
 """Largest difference, relative to the largest result: float64 rounding (1.1e-16) of sums of up to 1e5 terms keeps well
@@ -75,7 +75,7 @@ def _run(block: Block, x: Array, values: Mapping[int, Array]) -> tuple[Array, st
     given = x if block.data_format == "channels_last" else x.transpose(0, 3, 1, 2)
     known: dict[Tensor, Any] = {block.input: keras.ops.convert_to_tensor(given, dtype="float64")}
     for call in block.calls:
-        args, kwargs = _filled(call.args, known), _filled(dict(call.kwargs), known)
+        args, kwargs = filled(call.args, known), filled(dict(call.kwargs), known)
         made = keras.tree.flatten(twins.run(call, args, kwargs))
         known.update(zip(call.outputs, made, strict=True))
     out = known[block.output]
@@ -115,11 +115,12 @@ class _Twins:
         return keras.ops.transpose(made, (0, 3, 1, 2)) if flip else made
 
 
-def _filled(value: Any, known: Mapping[Tensor, Any]) -> Any:
+def filled(value: Any, known: Mapping[Tensor, Any]) -> Any:
+    """Arguments of a call with every `Tensor` replaced by what it stands for."""
     if isinstance(value, Tensor):
         return known[value]
     if isinstance(value, list | tuple):
-        return type(value)(_filled(each, known) for each in value)
+        return type(value)(filled(each, known) for each in value)
     if isinstance(value, dict):
-        return {key: _filled(each, known) for key, each in value.items()}
+        return {key: filled(each, known) for key, each in value.items()}
     return value
