@@ -39,7 +39,9 @@ def load_inputs(
     found = {spec.name: _fitted(path, arrays[spec.name], spec, value_range) for spec in specs}
     counts = {len(array) for array in found.values()}
     if len(counts) != 1 or 0 in counts:
-        raise ModelError(f"{path}: holds {' and '.join(map(str, sorted(counts)))} samples; one number above 0 is needed")
+        raise ModelError(
+            f"{path}: holds {' and '.join(map(str, sorted(counts)))} samples; one number above 0 is needed"
+        )
     return found, f"{counts.pop()} samples of {path.name}"
 
 

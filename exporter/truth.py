@@ -111,7 +111,9 @@ def make_truth(call: Call, runner: Runner, few: Arrays) -> Truth:
         if computes_in(call.model) == {"float32"}:
             with on(runner.device):
                 copy = single if runner.device == "cpu" else twin(call.model, "float32")
-            twice = run_in_batches(Runner(keras_call(copy, {}), runner.inputs, runner.outputs, runner.device), few, count)
+            twice = run_in_batches(
+                Runner(keras_call(copy, {}), runner.inputs, runner.outputs, runner.device), few, count
+            )
             _check_alike(given, twice, runner.device)
     except ModelError:
         raise
@@ -142,4 +144,6 @@ def _check_alike(given: Arrays, copy: Arrays, device: str) -> None:
     for name, value in given.items():
         off = float(np.max(np.abs(value.astype(np.float64) - copy[name].astype(np.float64)), initial=0.0))
         if off > allowed * float(np.max(np.abs(value), initial=0.0)):
-            raise ModelError("a copy of it from its config gives other outputs: a layer's config does not hold all of it")
+            raise ModelError(
+                "a copy of it from its config gives other outputs: a layer's config does not hold all of it"
+            )
