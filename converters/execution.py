@@ -1,4 +1,4 @@
-"""Runs a model's call in the Keras backend at hand, on a device, from NumPy arrays to NumPy arrays. No TensorFlow needed."""
+"""Runs a model's call in the Keras backend at hand, on a device, from NumPy to NumPy. No TensorFlow needed."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -57,7 +58,9 @@ def float64_in_keras() -> Iterator[None]:
         if keras.backend.backend() == "jax":
             import jax
 
-            wide = jax.enable_x64 if callable(getattr(jax, "enable_x64", None)) else jax.experimental.enable_x64
+            wide: Any = getattr(jax, "enable_x64", None)
+            if wide is None:  # its older name
+                wide = importlib.import_module("jax.experimental").enable_x64
             stack.enter_context(wide(True))
         table["float64"] = "float64"
         try:

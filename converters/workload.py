@@ -9,11 +9,11 @@ import keras
 
 
 def layer_arithmetic(model: Any) -> tuple[int, int, int]:
-    """How many contractions a model holds, the largest number of products in a sum, and the largest side, in pixels, that
-    an interpolating resize reads (0 without one).
+    """How many contractions a model holds, the largest number of products in a sum, and the largest side, in pixels,
+    that an interpolating resize reads (0 without one).
 
-    As `converters.cost.arithmetic`, but from layers: one that is called twice counts once, and a product that is written
-    as an operation (`keras.ops.matmul`) not at all.
+    As `converters.cost.arithmetic`, but from layers: one that is called twice counts once, and a product that is
+    written as an operation (`keras.ops.matmul`) not at all.
     """
     contractions = largest = side = 0
     for layer in model._flatten_layers(include_self=False):

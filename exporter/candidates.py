@@ -27,9 +27,7 @@ def load_candidate(path: str | Path) -> Artifact:
     if sidecar_path(path).is_file():
         return Artifact.load(path)
     if path.is_dir():
-        raise ModelError(
-            f"{path}: a folder without a sidecar; a SavedModel is verified when cbam-export has written it"
-        )
+        raise ModelError(f"{path}: a folder without a sidecar; only a SavedModel that cbam-export wrote is verified")
     with path.open("rb") as stream:
         head = stream.read(8)
     if head[4:8] == _TFLITE_MARK:

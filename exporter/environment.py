@@ -14,6 +14,7 @@ from converters.errors import OptionError, RuntimeUnavailableError
 
 Device = Literal["cpu", "gpu"]
 
+_TF32: Final = {True: ", TF32 on", False: "", None: ", TF32 as the library chooses"}
 _PACKAGES: Final = ("cbam-export", "keras", "tensorflow", "jax", "jaxlib", "torch", "numpy")
 
 
@@ -54,7 +55,7 @@ def environment(device: Device, policies: set[str], repeatable: bool) -> dict[st
     device_name = (gpu_name() or "a GPU") if device == "gpu" else cpu_name()
     tf32 = _tf32(backend) if device == "gpu" else False
     summary = f"Keras {versions.get('keras')} on {backend} {versions.get(backend)}, {device_name}"
-    summary += {True: ", TF32 on", False: ""}.get(tf32, ", TF32 as the library chooses") if device == "gpu" else ""
+    summary += _TF32[tf32] if device == "gpu" else ""
     return {
         "summary": summary,
         "device": device,
@@ -112,7 +113,7 @@ def _tf32(backend: str) -> bool | None:
     if backend == "jax":
         import jax
 
-        asked = str(jax.config.jax_default_matmul_precision or "default").lower()
+        asked = str(getattr(jax.config, "jax_default_matmul_precision", None) or "default").lower()
         return None if asked == "default" else asked in ("tensorfloat32", "high")
     if backend == "torch":
         import torch

@@ -21,16 +21,13 @@ def load_inputs(
 ) -> tuple[dict[str, np.ndarray], str]:
     """Inputs by name, samples first, and a few words that say what they are.
 
-    A `.npz` holds an array by each input's name; a file or folder with one array is for a model with one input. Pictures
-    are scaled to the input's size and to `value_range` (0..1 if that is None).
+    A `.npz` holds an array by each input's name; a file or folder with one array is for a model with one input.
+    Pictures are scaled to the input's size and to `value_range` (0..1 if that is None).
 
     Raises:
         ModelError: nothing there, of another shape or type, not finite, or outside the range that is known.
     """
-    if path.is_dir():
-        arrays = {"": _folder(path, specs, value_range)}
-    else:
-        arrays = _file(path)
+    arrays = {"": _folder(path, specs, value_range)} if path.is_dir() else _file(path)
     if len(arrays) == len(specs) == 1:
         arrays = {specs[0].name: next(iter(arrays.values()))}
     names = [spec.name for spec in specs]
@@ -39,9 +36,7 @@ def load_inputs(
     found = {spec.name: _fitted(path, arrays[spec.name], spec, value_range) for spec in specs}
     counts = {len(array) for array in found.values()}
     if len(counts) != 1 or 0 in counts:
-        raise ModelError(
-            f"{path}: holds {' and '.join(map(str, sorted(counts)))} samples; one number above 0 is needed"
-        )
+        raise ModelError(f"{path}: holds {' and '.join(map(str, sorted(counts)))} samples; one number is needed")
     return found, f"{counts.pop()} samples of {path.name}"
 
 
@@ -90,7 +85,10 @@ def _picture(path: Path, spec: TensorSpec, value_range: Range | None) -> np.ndar
     pixels = resize(resize(pixels.reshape(1, *pixels.shape[:2], -1), height, 1), width, 2)[0] / 255
     pixels = pixels * (high - low) + low
     pixels = pixels if spec.layout == "NHWC" else pixels.transpose(2, 0, 1)
-    return np.rint(pixels).astype(spec.dtype) if spec.dtype.startswith("uint") else pixels.astype(spec.dtype)
+    made: np.ndarray = (
+        np.rint(pixels).astype(spec.dtype) if spec.dtype.startswith("uint") else pixels.astype(spec.dtype)
+    )
+    return made
 
 
 def _fitted(path: Path, array: np.ndarray, spec: TensorSpec, value_range: Range | None) -> np.ndarray:

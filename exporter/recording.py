@@ -137,9 +137,7 @@ def _record(source: LoadedModel, device: Any, options: ReferenceOptions, on_step
         noise = {"reference": distances(outputs, exact), **truth.noise(inputs, exact, cases[0].count, size)}
     on_step("evaluating the gates of its CBAM blocks")
     gates, unproved = truth.gates(_first(real, GATED)) if truth is not None else ((), ())
-    remarks += [
-        f"the gates of {name} are left out: its equations do not give what the model gives" for name in unproved
-    ]
+    remarks += [f"the gates of {name} are left out: CBAM's equations do not give what it gives" for name in unproved]
     policies = _policies(call)
     outs = (
         TensorSpec(name, (call.own_batch, *a.shape[1:]), a.dtype.name, layout(a.shape, call.data_format))
@@ -243,9 +241,7 @@ def _behaviour(runner: Runner, few: Arrays, own: int | None) -> tuple[int | None
     once, again = (run_in_batches(runner, few, own or count) for _ in range(2))
     size = {name: float(np.max(np.abs(value), initial=0.0)) for name, value in once.items()}
     if any(np.any(np.abs(once[name] - again[name]) > MIXING * size[name]) for name in once):
-        raise ModelError(
-            "the model is random at inference: two runs on the same inputs differ, so nothing can be verified"
-        )
+        raise ModelError("the model is random at inference: two runs on the same inputs differ; no verdict is possible")
     repeatable = all(np.array_equal(once[name], again[name], equal_nan=True) for name in once)
     if own is not None:
         return own, repeatable

@@ -34,7 +34,7 @@ EVERY: Final = "all"
 """Stands for every runtime that can run the candidates and is installed."""
 
 EMULATED_SAMPLES: Final = 16
-"""Real samples where a processor is emulated, about a hundred times slower than this one, unless a number is asked for."""
+"""Real samples where a processor is emulated, about a hundred times slower than this one, unless a number is given."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -95,8 +95,8 @@ def verify(
     """Verify artifacts against a recorded reference or a model.
 
     Args:
-        candidates: artifacts, or paths of artifacts with a sidecar, or of bare `.tflite` and `.onnx` files. May be empty
-            where results are merged.
+        candidates: artifacts, or paths of artifacts with a sidecar, or of bare `.tflite` and `.onnx` files. May be
+            empty where results are merged.
         against: a reference file, a `Record`, or a model as for `exporter.export`, which is then recorded on the CPU.
         options: runtimes, overrides, samples, results to merge.
         on_step: told what is being done, before it is done.

@@ -1,4 +1,4 @@
-"""How much of a candidate's difference comes from where, each part from two runs that differ in that alone. NumPy only."""
+"""Where a candidate's difference comes from, each part told from two runs that differ in that alone. NumPy only."""
 
 from __future__ import annotations
 

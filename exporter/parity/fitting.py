@@ -106,7 +106,8 @@ def _pairs(
     if len(own) != len(theirs):
         if what == "inputs":
             raise ModelError(
-                f"{artifact.path}: takes {len(theirs)} inputs ({_list(theirs)}); the model takes {len(own)} ({_list(own)})"
+                f"{artifact.path}: takes {len(theirs)} inputs ({_list(theirs)}); "
+                f"the model takes {len(own)} ({_list(own)})"
             )
         return _by_name(own, theirs, artifact, remarks)  # an output that is missing fails, which is a result
     names = {_plain(spec.name): spec for spec in theirs}

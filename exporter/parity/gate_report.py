@@ -15,8 +15,11 @@ _SAME: Final = 1e-6
 
 
 def gate_rows(record: Record) -> Iterator[dict[str, Any]]:
-    """One row a gate, JSON-able: `least` and `largest` value; the shares that are `closed` (below 0.01) and `open` (above
-    0.99), which are the saturated ones; and `dead`: channels, or places, whose gate is the same for all samples."""
+    """One row a gate, JSON-able.
+
+    `least` and `largest` value; the shares that are `closed` (below 0.01) and `open` (above 0.99), which are the
+    saturated ones; and `dead`: the share of channels, or places, whose gate is the same for all samples.
+    """
     for block in record.gates:
         for kind in ("channel", "spatial"):
             values = getattr(block, kind)

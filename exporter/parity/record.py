@@ -28,8 +28,8 @@ RECORD_SCHEMA: Final = "cbam-export/reference/1"
 Arrays = Mapping[str, np.ndarray]
 
 LEVELS: Final = ("reference", "float32", "tf32", "fp16_weights", "fp16")
-"""Whose distance from the truth is kept: the recorded outputs; a float32 run on a CPU; predictions for TF32 operands, for
-weights in half precision, and for half precision throughout."""
+"""Whose distance from the truth is kept: the recorded outputs; a float32 run on a CPU; predictions for TF32 operands,
+for weights in half precision, and for half precision throughout."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -137,13 +137,13 @@ def write(record: Record, path: Path) -> None:
         OutputError: it cannot be written.
     """
     header, arrays = _packed(record)
-    text = np.frombuffer(json.dumps(header, allow_nan=False).encode(), np.uint8)
+    named: dict[str, Any] = {"header": np.frombuffer(json.dumps(header, allow_nan=False).encode(), np.uint8), **arrays}
     partial = ""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, partial = tempfile.mkstemp(prefix=".cbam-partial-", suffix=".npz", dir=path.parent)
         with os.fdopen(handle, "wb") as stream:
-            np.savez_compressed(stream, header=text, **arrays)
+            np.savez_compressed(stream, **named)
         os.chmod(partial, 0o644)  # a temporary file is made for its owner alone
         os.replace(partial, path)
     except OSError as error:
@@ -180,7 +180,7 @@ def is_record(path: Path) -> bool:
 
 
 def _packed(record: Record) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Header and arrays. Arrays are numbered in the order of the names in the header: a name need not be a file name."""
+    """Header and arrays, which are numbered in the order of the names in the header: a name need not be a file's."""
     arrays: dict[str, np.ndarray] = {}
     for kind, given in (("input", record.inputs), ("output", record.outputs), ("truth", record.truth or {})):
         arrays |= {f"{kind}_{index}": array for index, array in enumerate(given.values())}

@@ -44,14 +44,7 @@ def lines(result: Mapping[str, Any]) -> Iterator[str]:
 VERDICTS: Final = ("FAILED", "NOT INFORMATIVE", "PASSED")
 
 _HEADINGS: Final = (
-    "output",
-    "case",
-    "samples",
-    "max / spread",
-    "tolerance",
-    "reference's",
-    "SQNR dB",
-    "top-1",
+    *("output", "case", "samples", "max / spread", "tolerance", "reference's", "SQNR dB", "top-1"),
     "verdict",
 )
 
@@ -103,17 +96,20 @@ def gates(rows: Iterable[Row]) -> Iterator[str]:
 
 
 def _reasons(rows: Sequence[Row]) -> Iterator[str]:
+    reasons: dict[tuple[str, str], list[str]] = {}
     for each in rows:
         if each["reason"]:
-            yield f"{_LINE}{each['output']}, {each['case']}: {each['reason']}"
+            reasons.setdefault((each["output"], each["reason"]), []).append(each["case"])
+    for (output, reason), cases in reasons.items():
+        yield f"{_LINE}{output}, {' and '.join(cases)}: {reason}"
+    for each in rows:
         if each["flips"]:
             yield f"{_LINE}{each['output']}, {each['case']}: {_flips(each)}"
-    sources: dict[str, list[str]] = {}
+    told: set[str] = set()
     for each in rows:
-        if each["tolerance_source"]:
-            sources.setdefault(each["tolerance_source"], []).append(each["case"])
-    for source, names in sources.items():
-        yield f"{_LINE}tolerance ({', '.join(dict.fromkeys(names))}) = {source}"
+        if each["tolerance_source"] and each["output"] not in told:
+            told.add(each["output"])
+            yield f"{_LINE}tolerance of {each['output']}, {each['case']} = {each['tolerance_source']}"
     for words in dict.fromkeys(each["overrides"] for each in rows if each["overrides"]):
         yield f"{_LINE}asked for: {words}"
 

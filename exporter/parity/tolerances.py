@@ -28,11 +28,11 @@ UNIT_ROUNDOFF_FP16: Final = 2.0**-11
 
 SAFETY_FP16: Final = 4.0
 """Less than SAFETY_FP32: rounding weights to float16 is the same act in every converter, so that the twin's weights are
-the artifact's but for what was folded before rounding. What may differ is which activations are rounded at all: two for the
-two errors that a difference can hold, and two again because the largest of few samples varies."""
+the artifact's but for what was folded before rounding. What may differ is which activations are rounded at all: two for
+the two errors that a difference can hold, and two again because the largest of few samples varies."""
 
 FEW: Final = 16
-"""Samples below which a case says too little about its own rounding: the largest error of a few may be small by luck."""
+"""Samples below which a case says too little about its rounding: the largest error of a few may be small by luck."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -70,11 +70,11 @@ def tolerance(record: Record, output: str, case: Case | None, precision: Precisi
     """Tolerance of a float artifact, in units of the output's spread in that case.
 
     fp32: SAFETY_FP32 times the distance of a float32 run from the truth, which is what rounding does to this very model
-    on these very inputs, and the last roundings (`exporter.parity.verdict`, `measured_tolerance`). Against the truth the
-    reference's own error, a GPU's TF32 say, is no part of it.
+    on these very inputs, and the last roundings (`exporter.parity.verdict`, `measured_tolerance`). Against the truth
+    the reference's own error, a GPU's TF32 say, is no part of it.
 
-    fp16: the same, and SAFETY_FP16 times the larger of two measured distances: of a twin with float16 weights, and of one
-    that rounds every activation to float16 too (not where that overflows: then only the weights count).
+    fp16: the same, and SAFETY_FP16 times the larger of two measured distances: of a twin with float16 weights, and of
+    one that rounds every activation to float16 too (not where that overflows: then only the weights count).
     """
     if record.truth is None:
         return _without_truth(record.workload, metrics, precision)
@@ -105,7 +105,7 @@ def own_error(record: Record, level: str, output: str, case: Case | None) -> flo
 
 
 def _noise(record: Record, level: str, output: str, case: Case | None) -> float:
-    """The error at a level in one case; in a case of few samples at least what it is elsewhere, for its size."""
+    """The error at a level in one case; in a case of few samples at least what it is on real ones, for its size."""
     errors = record.noise[level][output]
     if case is None:
         return float(errors.max(initial=0.0))
@@ -114,7 +114,8 @@ def _noise(record: Record, level: str, output: str, case: Case | None) -> float:
         return own
     assert record.truth is not None
     truth = np.abs(record.truth[output]).reshape(len(errors), -1).max(1, initial=0.0)
-    relative = errors / np.maximum(truth, np.finfo(np.float32).tiny)
+    real = record.cases[0].rows
+    relative = errors[real] / np.maximum(truth[real], np.finfo(np.float32).tiny)
     usual = float(relative[np.isfinite(relative)].max(initial=0.0))
     return max(own, usual * float(truth[case.rows].max(initial=0.0)))
 
