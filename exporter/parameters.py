@@ -66,3 +66,18 @@ class NamedText(click.ParamType[tuple[str, str]]):
         if not equals or not name.strip() or not text.strip():
             self.fail(f"{value!r} is not of the form NAME='lambda t: ...'", param, ctx)
         return name.strip(), text.strip()
+
+
+class NamedNumber(click.ParamType[tuple[str, float]]):
+    """`VALUE` or `OUTPUT=VALUE`."""
+
+    name = "[OUTPUT=]VALUE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, float]:
+        if isinstance(value, tuple):
+            return value
+        name, _, number = str(value).rpartition("=")
+        try:
+            return name, float(number)
+        except ValueError:
+            self.fail(f"{value!r} is not a number such as 0.01 or predictions=0.01", param, ctx)

@@ -1,7 +1,7 @@
 """`exporter.verify`: may this artifact replace the model? Every candidate in every runtime, against a record.
 
 It imports neither TensorFlow nor Keras unless it is given a model instead of a recorded reference. This module and what
-it imports at its top also run on devices, out of a bundle (`exporter.bundle`).
+it imports at its top also run on devices, out of a bundle (`exporter.bundling`).
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def verify(
         return _merged(merged)
     artifacts = [each if isinstance(each, Artifact) else load_candidate(each) for each in candidates]
     plan, left_out = _plan(artifacts, options.runtimes)
-    record = _record(against, artifacts, on_step)
+    record = open_reference(against, artifacts, on_step)
     for name in options.overrides:
         if name and name not in record.outputs:
             raise OptionError(f"the model has no output {name!r}{closest(name, record.outputs)}")
@@ -229,12 +229,18 @@ def _missing(name: str) -> str:
     return ""
 
 
-def _record(against: Any, artifacts: Sequence[Artifact], on_step: Step) -> Record:
+def open_reference(against: Any, artifacts: Sequence[Artifact], on_step: Step) -> Record:
+    """The record that artifacts are verified against: read, or of a model, which is then run on the CPU.
+
+    Without a model, the shipped one that the artifacts were exported from.
+    """
     if isinstance(against, Record):
         return against
     if isinstance(against, str | Path) and is_record(Path(against)):
         on_step(f"reading {Path(against).name}")
         return read(Path(against))
+    if against is None:
+        against = _own_model(artifacts)
     from exporter.recording import ReferenceOptions, reference
 
     shapes: dict[str, tuple[int, ...]] = {}
@@ -247,6 +253,15 @@ def _record(against: Any, artifacts: Sequence[Artifact], on_step: Step) -> Recor
         shapes[spec.name] = tuple(size for size in sizes[1:] if size is not None)
     options = ReferenceOptions("cpu", input_shapes=shapes, input_range=value_range)
     return reference(against, None, options, on_step=on_step)
+
+
+def _own_model(artifacts: Sequence[Artifact]) -> str:
+    """The shipped model or backbone that all artifacts were exported from."""
+    origins = {(each.provenance.get("kind"), each.provenance.get("source")) for each in artifacts}
+    kind, source = next(iter(origins))
+    if len(origins) != 1 or kind not in ("zoo", "backbone"):
+        raise OptionError("--against MODEL or REF.npz is needed: the artifacts are not all of one shipped model")
+    return str(source)
 
 
 def _described(record: Record, sha256: str) -> dict[str, Any]:
