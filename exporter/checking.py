@@ -61,7 +61,14 @@ def _parser(bundle: Path | None) -> argparse.ArgumentParser:
 
 def _here() -> list[str]:
     """The runtimes whose modules are here: a bundle carries those of two libraries."""
-    return [name for name, row in RUNTIMES.items() if importlib.util.find_spec(row.runtime.partition(":")[0])]
+    return [name for name, row in RUNTIMES.items() if _carried(row.runtime.partition(":")[0])]
+
+
+def _carried(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # nor is the package that it would be in
+        return False
 
 
 def _run(given: argparse.Namespace, bundle: Path | None) -> int:

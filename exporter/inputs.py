@@ -42,10 +42,10 @@ def load_inputs(
 
 def _file(path: Path) -> dict[str, np.ndarray]:
     try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return {"": loaded}
-        with loaded:
+        with path.open("rb") as stream:  # opened here, because NumPy leaves the files open that it refuses
+            loaded = np.load(stream, allow_pickle=False)
+            if isinstance(loaded, np.ndarray):
+                return {"": loaded}
             return {name: loaded[name] for name in loaded.files}
     except OSError as error:
         raise ModelError(f"{path}: cannot be read ({error.strerror or error})") from error

@@ -160,7 +160,8 @@ def read(path: Path) -> Record:
         ModelError: it is not there, damaged, or not a reference of this version.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # Opened here, because NumPy leaves the files open that it refuses.
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             arrays = {key: file[key] for key in file.files}
         header = json.loads(arrays.pop("header").tobytes())
         if header["schema"] != RECORD_SCHEMA:

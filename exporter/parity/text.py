@@ -15,7 +15,7 @@ _LISTED: Final = 3  # flips told of one row
 def lines(result: Mapping[str, Any]) -> Iterator[str]:
     """The whole of it: a table for each artifact and runtime, reasons, flips, causes, and the reference."""
     rows = result["verification"]
-    for (artifact, runtime), group in groupby(rows, key=lambda each: (each["artifact"], each["runtime"])):
+    for (artifact, runtime, _), group in groupby(rows, key=_group):
         part = list(group)
         yield ""
         yield f"{artifact} ({part[0]['precision']})  in  {runtime}" + _where(part[0])
@@ -122,6 +122,10 @@ def _flips(each: Row) -> str:
     )
     real = each["flip_count"] - each["near_ties"]
     return f"{each['flip_count']} flips of top-1, {real} of them no near tie: {told}"
+
+
+def _group(each: Row) -> tuple[str, str, str]:
+    return each["artifact"], each["runtime"], each.get("machine") or ""
 
 
 def _where(each: Row) -> str:
