@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
@@ -12,6 +11,7 @@ import numpy as np
 
 from converters.artifact import Artifact, Precision
 from converters.errors import CbamError
+from exporter.formats import importable
 from exporter.parity.causes import Cause, between, of_the_reference
 from exporter.parity.check import run_in_batches
 from exporter.parity.fitting import Fitting
@@ -107,7 +107,7 @@ def _of_one(
 def _plainly(record: Record, kept: Kept, count: int) -> Arrays | None:
     """The outputs of an artifact run operation by operation; None where nothing here can."""
     artifact = kept.artifact
-    if importlib.util.find_spec(_LIBRARY[artifact.format]) is None:
+    if not importable(_LIBRARY[artifact.format]):
         return None
     few = kept.fitting.feed({name: array[:count] for name, array in record.inputs.items()})
     batch = artifact.inputs[0].shape[0] or record.batch

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import os
 import sys
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from converters.errors import CbamError, ModelError, OptionError, OutputError, RuntimeUnavailableError
-from exporter.formats import FORMATS
+from exporter.formats import FORMATS, importable
 from exporter.runtimes.table import RUNTIMES, runtime
 
 BUNDLE_SCHEMA: Final = "cbam-export/bundle/1"
@@ -61,14 +60,7 @@ def _parser(bundle: Path | None) -> argparse.ArgumentParser:
 
 def _here() -> list[str]:
     """The runtimes whose modules are here: a bundle carries those of two libraries."""
-    return [name for name, row in RUNTIMES.items() if _carried(row.runtime.partition(":")[0])]
-
-
-def _carried(module: str) -> bool:
-    try:
-        return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:  # nor is the package that it would be in
-        return False
+    return [name for name, row in RUNTIMES.items() if importable(row.runtime.partition(":")[0])]
 
 
 def _run(given: argparse.Namespace, bundle: Path | None) -> int:

@@ -3,6 +3,7 @@ needed."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -18,6 +19,7 @@ import pytest
 from converters.artifact import Artifact
 from converters.errors import ModelError, OptionError, OutputError, RuntimeUnavailableError
 from exporter import ReferenceOptions, VerifyOptions, bundle, reference, verify
+from exporter.candidates import load_candidate
 from exporter.parity.record import Record, read
 from exporter.parity.tolerances import Overrides
 from exporter.runtimes.status import status
@@ -49,6 +51,19 @@ def mnist(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def record(mnist: Path) -> Record:
     return read(mnist)
+
+
+@pytest.fixture(scope="session")
+def made(artifacts: Artifacts) -> Artifacts:
+    """As `artifacts`, with the types, scales and zero points that a quantised file has itself."""
+
+    def get(format_name: str, kind: str) -> Artifact:
+        base = artifacts(format_name, kind)
+        if kind == "fp32":
+            return base
+        return dataclasses.replace(load_candidate(base.path), metadata=base.metadata)
+
+    return get
 
 
 def blocked(code: str, modules: tuple[str, ...], **options: Any) -> subprocess.CompletedProcess[str]:
@@ -95,9 +110,9 @@ def test_the_gates_are_those_of_the_layer(record: Record) -> None:
 
 @pytest.mark.parametrize("kind", ["fp32", "fp16", "dynamic", "int8", "uint8", "int16x8"])
 def test_tflite_of_every_precision_passes_and_a_changed_one_does_not(
-    kind: str, artifacts: Artifacts, record: Record
+    kind: str, made: Artifacts, record: Record
 ) -> None:
-    artifact = artifacts("tflite", kind)
+    artifact = made("tflite", kind)
     found = verify([artifact], record, VerifyOptions(causes=False))
     assert found.passed, [row["reason"] for row in found.rows]
     real = found.rows[0]
@@ -107,15 +122,15 @@ def test_tflite_of_every_precision_passes_and_a_changed_one_does_not(
 
 
 @pytest.mark.parametrize("kind", ["fp32", "fp16", "dynamic", "int8"])
-def test_onnx_of_every_precision_passes(kind: str, artifacts: Artifacts, record: Record) -> None:
-    found = verify([artifacts("onnx", kind)], record, VerifyOptions(causes=False))
+def test_onnx_of_every_precision_passes(kind: str, made: Artifacts, record: Record) -> None:
+    found = verify([made("onnx", kind)], record, VerifyOptions(causes=False))
     assert found.passed, [row["reason"] for row in found.rows]
 
 
-def test_a_bare_file_is_what_its_sidecar_would_say(artifacts: Artifacts, record: Record, tmp_path: Path) -> None:
+def test_a_bare_file_is_what_its_sidecar_would_say(made: Artifacts, record: Record, tmp_path: Path) -> None:
     for format_name, kinds in (("tflite", ("fp32", "fp16", "dynamic", "int8", "int16x8")), ("onnx", ("fp32", "int8"))):
         for kind in kinds:
-            artifact = artifacts(format_name, kind)
+            artifact = made(format_name, kind)
             copy = tmp_path / f"{kind}-copy{artifact.path.suffix}"
             shutil.copy(artifact.path, copy)
             found = verify([copy], record, VerifyOptions(samples=20, causes=False))
@@ -125,8 +140,8 @@ def test_a_bare_file_is_what_its_sidecar_would_say(artifacts: Artifacts, record:
             assert f"no sidecar: taken for {format_name} {kind} by its content" in remark["remark"]
 
 
-def test_causes_are_runs_that_differ_in_one_thing(artifacts: Artifacts, record: Record) -> None:
-    candidates = [artifacts("tflite", "fp32"), artifacts("tflite", "int8"), artifacts("onnx", "fp32")]
+def test_causes_are_runs_that_differ_in_one_thing(made: Artifacts, record: Record) -> None:
+    candidates = [made("tflite", "fp32"), made("tflite", "int8"), made("onnx", "fp32")]
     found = verify(candidates, record)
     parts = {(Path(each["artifact"]).name, each["cause"]): each for each in found.result["causes"]}
     float_file, int8_file, onnx_file = (each.path.name for each in candidates)
@@ -139,11 +154,11 @@ def test_causes_are_runs_that_differ_in_one_thing(artifacts: Artifacts, record: 
     assert parts[int8_file, "quantisation"]["relative"] > 100 * parts[int8_file, "export"]["relative"]
 
 
-def test_a_changed_weight_and_turned_axes_fail(artifacts: Artifacts, record: Record, tmp_path: Path) -> None:
+def test_a_changed_weight_and_turned_axes_fail(made: Artifacts, record: Record, tmp_path: Path) -> None:
     import onnx
     from onnx import numpy_helper
 
-    source = artifacts("onnx", "fp32")
+    source = made("onnx", "fp32")
     model = onnx.load(source.path)
     tensor = max(model.graph.initializer, key=lambda each: int(np.prod(each.dims)))
     values = numpy_helper.to_array(tensor).copy()
@@ -156,12 +171,12 @@ def test_a_changed_weight_and_turned_axes_fail(artifacts: Artifacts, record: Rec
 
 
 def test_a_worker_that_dies_is_a_failed_row_and_the_others_go_on(
-    artifacts: Artifacts, record: Record, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    made: Artifacts, record: Record, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script = tmp_path / "serve.py"
     script.write_text("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
     monkeypatch.setattr("exporter.runtimes.process.SERVE", script)
-    found = verify([artifacts("saved_model", "fp32"), artifacts("onnx", "fp32")], record, VerifyOptions(causes=False))
+    found = verify([made("saved_model", "fp32"), made("onnx", "fp32")], record, VerifyOptions(causes=False))
     dead, *rest = found.rows
     assert not found.passed
     assert (dead["verdict"], dead["case"], dead["max_abs"]) == ("FAILED", "all", None)
@@ -170,18 +185,16 @@ def test_a_worker_that_dies_is_a_failed_row_and_the_others_go_on(
     assert {row["verdict"] for row in rest} == {"PASSED"}
 
 
-def test_a_refused_file_is_a_failed_row(artifacts: Artifacts, record: Record, tmp_path: Path) -> None:
-    artifact = artifacts("onnx", "fp32")
-    import dataclasses
-
+def test_a_refused_file_is_a_failed_row(made: Artifacts, record: Record, tmp_path: Path) -> None:
+    artifact = made("onnx", "fp32")
     (tmp_path / "cut.onnx").write_bytes(artifact.path.read_bytes()[:3000])
     (row,) = verify([dataclasses.replace(artifact, path=tmp_path / "cut.onnx")], record).rows
     assert row["verdict"] == "FAILED"
     assert "ONNX Runtime refuses it" in row["reason"]
 
 
-def test_what_cannot_be_asked_for_is_refused(artifacts: Artifacts, record: Record, tmp_path: Path) -> None:
-    tflite = artifacts("tflite", "fp32")
+def test_what_cannot_be_asked_for_is_refused(made: Artifacts, record: Record, tmp_path: Path) -> None:
+    tflite = made("tflite", "fp32")
     for options, error, said in (
         ({"runtimes": ("onnxruntime",)}, OptionError, "runs onnx in .*; the candidates are tflite in fp32"),
         ({"runtimes": ("litter",)}, OptionError, "did you mean 'litert'"),
@@ -199,18 +212,18 @@ def test_what_cannot_be_asked_for_is_refused(artifacts: Artifacts, record: Recor
         verify([tmp_path / "absent.tflite"], record)
 
 
-def test_a_runtime_that_is_not_here_ends_with_4(artifacts: Artifacts, mnist: Path, run_cli: Cli) -> None:
+def test_a_runtime_that_is_not_here_ends_with_4(made: Artifacts, mnist: Path, run_cli: Cli) -> None:
     found = status("onnxruntime-arm64-a53")
     if found.available:
         pytest.skip("the emulator is installed")
-    ran = run_cli("verify", artifacts("onnx", "fp32").path, "--against", mnist, "--runtime", "onnxruntime-arm64-a53")
+    ran = run_cli("verify", made("onnx", "fp32").path, "--against", mnist, "--runtime", "onnxruntime-arm64-a53")
     assert ran.returncode == 4, ran.stderr
     with pytest.raises(RuntimeUnavailableError):
-        verify([artifacts("onnx", "fp32")], mnist, VerifyOptions(("onnxruntime-arm64-a53",)))
+        verify([made("onnx", "fp32")], mnist, VerifyOptions(("onnxruntime-arm64-a53",)))
 
 
-def test_verify_needs_no_framework(artifacts: Artifacts, mnist: Path) -> None:
-    paths = [str(artifacts("tflite", "fp32").path), str(artifacts("onnx", "fp32").path)]
+def test_verify_needs_no_framework(made: Artifacts, mnist: Path) -> None:
+    paths = [str(made("tflite", "fp32").path), str(made("onnx", "fp32").path)]
     code = (
         f"from exporter import verify; found = verify({paths!r}, {str(mnist)!r}); print(len(found.rows), found.passed)"
     )
@@ -219,14 +232,12 @@ def test_verify_needs_no_framework(artifacts: Artifacts, mnist: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def packed(artifacts: Artifacts, mnist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def packed(made: Artifacts, mnist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("bundle") / "device.pyz"
-    return bundle([artifacts("tflite", "fp32"), artifacts("onnx", "fp32"), artifacts("tflite", "int8")], mnist, path)
+    return bundle([made("tflite", "fp32"), made("onnx", "fp32"), made("tflite", "int8")], mnist, path)
 
 
-def test_a_bundle_runs_with_numpy_and_two_runtimes(
-    packed: Path, tmp_path: Path, mnist: Path, artifacts: Artifacts
-) -> None:
+def test_a_bundle_runs_with_numpy_and_two_runtimes(packed: Path, tmp_path: Path, mnist: Path, made: Artifacts) -> None:
     """Neither this checkout nor anything but NumPy and the runtimes can be imported."""
     alone = tmp_path / "elsewhere" / packed.name
     alone.parent.mkdir()
@@ -243,22 +254,22 @@ def test_a_bundle_runs_with_numpy_and_two_runtimes(
     result = json.loads((alone.parent / "result.json").read_text())
     assert result["passed"] is True
     assert len(result["verification"]) == 15
-    assert {row["artifact"] for row in result["verification"]} >= {str(artifacts("tflite", "fp32").path)}
+    assert {row["artifact"] for row in result["verification"]} >= {str(made("tflite", "fp32").path)}
     for word in ("max / spread", "PASSED", "quantisation", "against the float64 truth"):
         assert word in ran.stdout
     merged = verify([], None, VerifyOptions(merge=(alone.parent / "result.json",)))
     assert merged.passed
-    both = verify([artifacts("onnx", "fp32")], mnist, VerifyOptions(merge=(alone.parent / "result.json",)))
+    both = verify([made("onnx", "fp32")], mnist, VerifyOptions(merge=(alone.parent / "result.json",)))
     assert len(both.rows) == 5 + 15
     assert both.rows[0]["machine"] is None
     assert both.rows[-1]["machine"].startswith("Linux")
 
 
-def test_the_script_takes_a_bundle_or_the_same_arguments(packed: Path, artifacts: Artifacts, mnist: Path) -> None:
+def test_the_script_takes_a_bundle_or_the_same_arguments(packed: Path, made: Artifacts, mnist: Path) -> None:
     script = str(ROOT / "scripts" / "check_parity.py")
     for arguments in (
         [str(packed), "--runtime", "litert-reference"],
-        [str(artifacts("tflite", "fp32").path), "--against", str(mnist), "--samples", "10", "--no-causes"],
+        [str(made("tflite", "fp32").path), "--against", str(mnist), "--samples", "10", "--no-causes"],
     ):
         code = f"import runpy\nsys.argv = {[script, *arguments]!r}\nrunpy.run_path({script!r}, run_name='__main__')"
         ran = blocked(code, HOST_ONLY, cwd="/")
@@ -269,8 +280,8 @@ def test_the_script_takes_a_bundle_or_the_same_arguments(packed: Path, artifacts
     assert "tensorflow" not in [line.strip('# "') for line in text.splitlines()]
 
 
-def test_a_result_that_contradicts_itself_is_not_merged(artifacts: Artifacts, mnist: Path, tmp_path: Path) -> None:
-    found = verify([artifacts("onnx", "fp32")], mnist, VerifyOptions(samples=10, causes=False))
+def test_a_result_that_contradicts_itself_is_not_merged(made: Artifacts, mnist: Path, tmp_path: Path) -> None:
+    found = verify([made("onnx", "fp32")], mnist, VerifyOptions(samples=10, causes=False))
     for change, said in (
         (lambda result: result.update(passed=False), "its rows say otherwise"),
         (lambda result: result["verification"][0].update(relative=1.0), "beyond its tolerance"),
@@ -288,17 +299,17 @@ def test_a_result_that_contradicts_itself_is_not_merged(artifacts: Artifacts, mn
     other["reference"]["sha256"] = "0" * 64
     (tmp_path / "result.json").write_text(json.dumps(other))
     with pytest.raises(ModelError, match="was made against another reference"):
-        verify([artifacts("onnx", "fp32")], mnist, VerifyOptions(merge=(tmp_path / "result.json",)))
+        verify([made("onnx", "fp32")], mnist, VerifyOptions(merge=(tmp_path / "result.json",)))
 
 
-def test_a_bundle_refuses_what_no_device_runs(artifacts: Artifacts, mnist: Path, tmp_path: Path) -> None:
+def test_a_bundle_refuses_what_no_device_runs(made: Artifacts, mnist: Path, tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="a bundle is for devices, which run tflite and onnx"):
-        bundle([artifacts("saved_model", "fp32")], mnist, tmp_path / "b.pyz")
+        bundle([made("saved_model", "fp32")], mnist, tmp_path / "b.pyz")
     with pytest.raises(OutputError, match=r"is a \.pyz file"):
-        bundle([artifacts("onnx", "fp32")], mnist, tmp_path / "b.zip")
+        bundle([made("onnx", "fp32")], mnist, tmp_path / "b.zip")
     (tmp_path / "b.pyz").write_text("mine")
     with pytest.raises(OutputError, match="exists"):
-        bundle([artifacts("onnx", "fp32")], mnist, tmp_path / "b.pyz")
+        bundle([made("onnx", "fp32")], mnist, tmp_path / "b.pyz")
     assert (tmp_path / "b.pyz").read_text() == "mine"
 
 
