@@ -176,8 +176,8 @@ def read(path: Path) -> Record:
 
 
 def is_record(path: Path) -> bool:
-    """Whether a file is a `.npz` by its name and content, whatever is in it."""
-    return path.suffix == ".npz" and path.is_file()
+    """Whether a path is meant as a reference file: a `.npz`, there or not."""
+    return path.suffix == ".npz"
 
 
 def _packed(record: Record) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
