@@ -24,7 +24,7 @@ from exporter.parity.gate_report import gate_rows
 from exporter.parity.judgement import Criteria, judge_outputs
 from exporter.parity.record import Record, is_record, read
 from exporter.parity.result import SCHEMA, Row, failed_row, machine, passed, read_result, row
-from exporter.parity.tolerances import Overrides
+from exporter.parity.tolerances import Overrides, half_levels
 from exporter.runtimes.base import Session
 from exporter.runtimes.table import RUNTIMES, runtime
 
@@ -178,7 +178,9 @@ class _Run:
         except ConversionError as error:  # the runtime refuses it, dies or hangs: its result, and the others go on
             self.rows += [failed_row(what, where, output, str(error)) for output in record.outputs]
             return
-        criteria = Criteria(artifact.precision, self._options.overrides, fitting.clipped(record))
+        criteria = Criteria(
+            artifact.precision, self._options.overrides, fitting.clipped(record), half_levels(artifact.format)
+        )
         self.rows += [row(what, where, found) for found in judge_outputs(record, given, criteria)]
         self.kept.append(Kept(artifact, name, fitting, given, min(samples, record.cases[0].count)))
 

@@ -15,7 +15,7 @@ from exporter.parity.flips import Flip, find_flips
 from exporter.parity.gates import Gates, judge_quantised
 from exporter.parity.metrics import Metrics, compare
 from exporter.parity.record import Record
-from exporter.parity.tolerances import Overrides, own_error, tolerance
+from exporter.parity.tolerances import THROUGHOUT, Overrides, own_error, tolerance
 from exporter.parity.verdict import (
     INFORMATIVE_LIMIT,
     OutputVerdict,
@@ -32,15 +32,22 @@ WHOLE: Final = "all"
 
 FLOATS: Final = (Precision.FP32, Precision.FP16)
 
+CONSTANT: Final = 1e-12
+"""Of an output's size: what varies by less is constant but for the rounding of float64."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Criteria:
-    """What is asked of an artifact: its precision, the outputs' overrides (the name "" stands for all others), and the
-    cases that lie outside what its quantised inputs can hold."""
+    """What is asked of an artifact.
+
+    precision: its own. overrides: by output; the name "" stands for all others. clipped: the cases that lie outside
+    what its quantised inputs can hold. half: for fp16, what of it is rounded (`exporter.parity.tolerances`).
+    """
 
     precision: Precision
     overrides: Mapping[str, Overrides] = dataclasses.field(default_factory=dict)
     clipped: frozenset[str] = frozenset()
+    half: tuple[str, ...] = THROUGHOUT
 
     def of(self, output: str) -> Overrides:
         """The overrides of one output: its own, and those of all where it has none."""
@@ -131,7 +138,7 @@ def _verdict(record: Record, output: str, case: Case | None, given: np.ndarray, 
     if overrides.bounds:
         return _bounded(expected, given, overrides)
     if criteria.precision in FLOATS:
-        return _judge_float(record, output, case, given, criteria.precision)
+        return _judge_float(record, output, case, given, criteria)
     gates = Gates(
         **{
             name: value
@@ -146,16 +153,17 @@ def _verdict(record: Record, output: str, case: Case | None, given: np.ndarray, 
 
 
 def _judge_float(
-    record: Record, output: str, case: Case | None, given: np.ndarray, precision: Precision
+    record: Record, output: str, case: Case | None, given: np.ndarray, criteria: Criteria
 ) -> OutputVerdict:
     expected = record.expected[output][slice(None) if case is None else case.rows]
     metrics = compare(expected, given)
-    if metrics.relative is None:
-        if metrics.max_abs > _constant(record, metrics, precision):
+    half = criteria.half if criteria.precision is Precision.FP16 else ()
+    if metrics.relative is None or metrics.spread <= CONSTANT * metrics.magnitude:
+        if metrics.max_abs > _constant(record, metrics, criteria.precision):
             return OutputVerdict(Verdict.FAILED, "the reference is constant and the candidate is not it", metrics, None)
         reason = "the output is the same for every sample: nothing could fail"
         return OutputVerdict(Verdict.NOT_INFORMATIVE, reason, metrics, None)
-    allowed = tolerance(record, output, case, precision, metrics)
+    allowed = tolerance(record, output, case, metrics, half)
     if not metrics.relative <= allowed.relative:  # so that a tolerance that is not a number passes nothing
         reason = f"differs by {metrics.relative:.2g} of the output's spread, {_times(metrics, allowed)}"
         return OutputVerdict(Verdict.FAILED, reason, metrics, allowed)
@@ -224,7 +232,7 @@ def _expected_noise(verdict: OutputVerdict, overrides: Overrides, precision: Pre
 
 
 def _overflow(record: Record, output: str, case: Case | None, criteria: Criteria) -> str:
-    if criteria.precision is not Precision.FP16 or "fp16" not in record.noise:
+    if criteria.precision is not Precision.FP16 or "fp16" not in record.noise or "fp16" not in criteria.half:
         return ""
     errors = record.noise["fp16"][output]
     rows = slice(None) if case is None else case.rows

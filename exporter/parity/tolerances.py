@@ -7,11 +7,11 @@ Beside `exporter.parity.verdict`, which judges against the model's own outputs w
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 
-from converters.artifact import Precision
 from exporter.parity.cases import Case
 from exporter.parity.metrics import Metrics
 from exporter.parity.record import Record
@@ -31,8 +31,8 @@ SAFETY_FP16: Final = 4.0
 the artifact's but for what was folded before rounding. What may differ is which activations are rounded at all: two for
 the two errors that a difference can hold, and two again because the largest of few samples varies."""
 
-FEW: Final = 16
-"""Samples below which a case says too little about its rounding: the largest error of a few may be small by luck."""
+FEW: Final = 32
+"""Samples below which an edge case says too little about its rounding: the largest of a few may be small by luck."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -66,18 +66,29 @@ class Overrides:
         return int(np.count_nonzero(~(off <= limit)))
 
 
-def tolerance(record: Record, output: str, case: Case | None, precision: Precision, metrics: Metrics) -> Tolerance:
+WEIGHTS_ONLY: Final = ("fp16_weights",)
+THROUGHOUT: Final = ("fp16_weights", "fp16")
+
+
+def half_levels(format_name: str) -> tuple[str, ...]:
+    """What is rounded in a float16 file of that format: TFLite stores weights so and computes in float32, ONNX computes
+    in float16 too."""
+    return WEIGHTS_ONLY if format_name == "tflite" else THROUGHOUT
+
+
+def tolerance(record: Record, output: str, case: Case | None, metrics: Metrics, half: Sequence[str] = ()) -> Tolerance:
     """Tolerance of a float artifact, in units of the output's spread in that case.
 
     fp32: SAFETY_FP32 times the distance of a float32 run from the truth, which is what rounding does to this very model
     on these very inputs, and the last roundings (`exporter.parity.verdict`, `measured_tolerance`). Against the truth
     the reference's own error, a GPU's TF32 say, is no part of it.
 
-    fp16: the same, and SAFETY_FP16 times the larger of two measured distances: of a twin with float16 weights, and of
-    one that rounds every activation to float16 too (not where that overflows: then only the weights count).
+    fp16 (`half` says what is rounded, `half_levels`): the same, and SAFETY_FP16 times the larger of two measured
+    distances: of a twin with float16 weights, and of one that rounds every activation to float16 too (not where that
+    overflows: then only the weights count).
     """
     if record.truth is None:
-        return _without_truth(record.workload, metrics, precision)
+        return _without_truth(record.workload, metrics, bool(half))
     rows = slice(None) if case is None else case.rows
     size = float(np.max(np.abs(record.truth[output][rows]), initial=0.0))
     single = _noise(record, "float32", output, case)
@@ -87,12 +98,12 @@ def tolerance(record: Record, output: str, case: Case | None, precision: Precisi
     total = SAFETY_FP32 * (single / spread + resize) + last / spread
     said = f"{SAFETY_FP32:g} x the model's float32 error against float64, {single / spread:.1e} of the spread"
     said += f", and {resize:.1e} for a resize of {record.workload.resized_side} pixels" if resize else ""
-    if precision is Precision.FP16:
-        weights, half = (_noise(record, level, output, case) for level in ("fp16_weights", "fp16"))
-        most = max(weights, half) if np.isfinite(half) else weights
+    if half:
+        errors = [_noise(record, level, output, case) for level in half]
+        most = max(error for error in errors if np.isfinite(error)) if np.isfinite(errors[0]) else errors[0]
         total += SAFETY_FP16 * most / spread
         said += f"; and {SAFETY_FP16:g} x the float16 error of its twin, {most / spread:.1e}"
-        said += "" if np.isfinite(half) else " (of its weights alone: float16 activations overflow here)"
+        said += "" if np.isfinite(errors).all() else " (of its weights alone: float16 activations overflow here)"
     return Tolerance(total, said)
 
 
@@ -110,23 +121,25 @@ def _noise(record: Record, level: str, output: str, case: Case | None) -> float:
     if case is None:
         return float(errors.max(initial=0.0))
     own = float(errors[case.rows].max(initial=0.0))
-    if case.count >= FEW:
+    if case.real or case.count >= FEW:
         return own
     assert record.truth is not None
-    truth = np.abs(record.truth[output]).reshape(len(errors), -1).max(1, initial=0.0)
-    real = record.cases[0].rows
-    relative = errors[real] / np.maximum(truth[real], np.finfo(np.float32).tiny)
-    usual = float(relative[np.isfinite(relative)].max(initial=0.0))
-    return max(own, usual * float(truth[case.rows].max(initial=0.0)))
+    size, usual = (float(np.abs(record.truth[output][rows]).max(initial=0.0)) for rows in (case.rows, _real(record)))
+    floor = float(errors[_real(record)].max(initial=0.0)) * size / usual if usual > 0 else 0.0
+    return max(own, floor)
 
 
-def _without_truth(work: Workload, metrics: Metrics, precision: Precision) -> Tolerance:
+def _real(record: Record) -> slice:
+    return record.cases[0].rows
+
+
+def _without_truth(work: Workload, metrics: Metrics, half: bool) -> Tolerance:
     """In float16 each product carries an error of its own from its rounded weight, so that a sum's is that of one
     product; the errors of weights and activations of L contractions add up as sqrt(2 L)."""
     exact = derived_tolerance(work, metrics)
-    if precision is not Precision.FP16:
+    if not half:
         return exact
-    half = SAFETY_FP16 * UNIT_ROUNDOFF_FP16 * float(np.sqrt(2 * max(1, work.contractions)))
-    half *= max(1.0, metrics.magnitude / metrics.spread)
+    more = SAFETY_FP16 * UNIT_ROUNDOFF_FP16 * float(np.sqrt(2 * max(1, work.contractions)))
+    more *= max(1.0, metrics.magnitude / metrics.spread)
     said = f"; and {SAFETY_FP16:g} x 2^-11 x sqrt(2 x {work.contractions} contractions)"
-    return Tolerance(exact.relative + half, exact.source + said)
+    return Tolerance(exact.relative + more, exact.source + said)

@@ -12,7 +12,7 @@ from converters.artifact import Precision
 from exporter.parity.flips import find_flips
 from exporter.parity.judgement import CaseVerdict, Criteria, judge_outputs
 from exporter.parity.record import Record
-from exporter.parity.tolerances import Overrides
+from exporter.parity.tolerances import THROUGHOUT, WEIGHTS_ONLY, Overrides
 from exporter.parity.verdict import Verdict
 
 MakeRecord = Callable[..., Record]
@@ -90,6 +90,14 @@ def test_where_half_precision_overflows_only_the_weights_count(make_record: Make
     failed = judged(record, bad, Precision.FP16)["inputs"].verdict
     assert failed.verdict is Verdict.FAILED
     assert "overflow float16 on these inputs" in failed.reason
+
+
+def test_a_file_that_stores_weights_only_in_half_precision_is_held_to_that(make_record: MakeRecord) -> None:
+    record = make_record()
+    given = record.outputs["scores"] + np.float32(6e-3)  # the twin with float16 weights is 1e-3 off, throughout 2e-3
+    for half, verdict in ((THROUGHOUT, Verdict.PASSED), (WEIGHTS_ONLY, Verdict.FAILED)):
+        found = judge_outputs(record, {"scores": given}, Criteria(Precision.FP16, half=half))
+        assert found[0].verdict.verdict is verdict
 
 
 def test_a_quantised_artifact_is_judged_on_real_inputs(make_record: MakeRecord) -> None:
