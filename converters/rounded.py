@@ -24,6 +24,7 @@ _CONTRACTIONS: Final = frozenset(
 """Layers that multiply and sum, by the name of their class; subclasses count too."""
 
 _FLOAT64_BITS: Final = 53
+_UNIT_FP16: Final = 2.0**-11
 
 
 @contextlib.contextmanager
@@ -55,11 +56,16 @@ def tf32_operands(model: Any) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def half_weights(model: Any) -> Iterator[None]:
-    """Inside, a float64 model has its weights rounded to float16, as a file of half precision stores them."""
+def half_weights(model: Any, seed: int | None = None) -> Iterator[None]:
+    """Inside, a float64 model has its weights rounded to float16, as a file of half precision stores them.
+
+    With a seed, each weight is moved at random by up to a unit of roundoff instead: another rounding of the same size,
+    such as a file has whose weights were folded before they were rounded.
+    """
     kept = model.get_weights()
+    random = np.random.default_rng(seed)
     with np.errstate(over="ignore"):  # a weight beyond 65,504 becomes infinite there as here
-        model.set_weights([_half(value) for value in kept])
+        model.set_weights([_half(value) if seed is None else _moved(value, random) for value in kept])
     try:
         yield
     finally:
@@ -89,6 +95,10 @@ def significand(value: Any, bits: int) -> Any:
 
 def _half(value: np.ndarray) -> np.ndarray:
     return value.astype(np.float16).astype(value.dtype) if value.dtype.kind == "f" else value
+
+
+def _moved(value: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    return value * (1 + random.uniform(-_UNIT_FP16, _UNIT_FP16, value.shape)) if value.dtype.kind == "f" else value
 
 
 def _is_contraction(layer: Any) -> bool:

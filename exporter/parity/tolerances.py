@@ -27,9 +27,8 @@ from exporter.parity.verdict import (
 UNIT_ROUNDOFF_FP16: Final = 2.0**-11
 
 SAFETY_FP16: Final = 4.0
-"""Less than SAFETY_FP32: rounding weights to float16 is the same act in every converter, so that the twin's weights are
-the artifact's but for what was folded before rounding. What may differ is which activations are rounded at all: two for
-the two errors that a difference can hold, and two again because the largest of few samples varies."""
+"""Less than SAFETY_FP32, since the error of rounded weights is the largest of four roundings of them. Which activations
+are rounded depends on what is fused: two for that, and two again because the largest of few samples varies."""
 
 FEW: Final = 32
 """Samples below which an edge case says too little about its rounding: the largest of a few may be small by luck."""
