@@ -17,7 +17,7 @@ MAY_IMPORT = {
     "converters": {"converters"},
     "exporter.models": {"exporter.models", "converters"},
     "exporter.runtimes": {"exporter.runtimes", "exporter.formats", "converters"},
-    "exporter.parity": {"exporter.parity"},
+    "exporter.parity": {"exporter.parity", "converters.artifact", "converters.errors"},  # NumPy and plain data
     "exporter.report": {
         "exporter.report",
         "exporter.parity",
