@@ -10,8 +10,8 @@ from typing import Any, Final
 import numpy as np
 
 from converters.lambdas import expression as ex
+from converters.lambdas.code_object import BytecodeError
 from converters.lambdas.interpret import Function
-from converters.lambdas.marshal import BytecodeError
 from converters.lambdas.stored import StoredFunction, plain_value
 from converters.lambdas.symbolic import Decoded, decode, to_source
 from converters.lambdas.values import Library, RefusedError, Value

@@ -8,6 +8,15 @@ from typing import Final
 
 from converters.lambdas import loops
 from converters.lambdas.branches import Budget, Decisions, Path, State
+from converters.lambdas.code_object import (
+    VARARGS,
+    VARKEYWORDS,
+    BytecodeError,
+    Code,
+    ConstantSlice,
+    WrongVersion,
+    is_name,
+)
 from converters.lambdas.expression import (
     Arg,
     Call,
@@ -27,7 +36,6 @@ from converters.lambdas.handlers import only_raise
 from converters.lambdas.limits import show
 from converters.lambdas.lists import is_list
 from converters.lambdas.loops import Iter, Loop
-from converters.lambdas.marshal import VARARGS, VARKEYWORDS, BytecodeError, Code, ConstantSlice, WrongVersion, is_name
 from converters.lambdas.opcodes import Instruction, Version, disassemble
 
 __all__ = ["HANDLERS", "NULL", "UNBOUND", "Cell", "Cells", "Function", "Machine", "evaluate", "is_comprehension"]

@@ -114,6 +114,8 @@ class Replacer:
         if given is not None and not isinstance(given, str):
             return builder.call(lambda: given(inputs), f"{given.name}({type(given).__name__})"), type(given).__name__
         stored = self._function(path, config)
+        for assumption in stored.assumptions:
+            builder.assume(assumption)
         function = stored.function
         names = function.function.positional
         if "mask" in (*names[1:], *function.function.keyword):  # Keras gives it to a function that asks for it

@@ -8,21 +8,24 @@ from collections.abc import Mapping
 from typing import Any
 
 from converters.lambdas import expression as ex
+from converters.lambdas.code_object import BytecodeError
 from converters.lambdas.interpret import Function
-from converters.lambdas.marshal import BytecodeError, decode_text
+from converters.lambdas.marshal import decode_text
 from converters.lambdas.source_text import parse_function
-from converters.lambdas.symbolic import decode, to_source
+from converters.lambdas.symbolic import to_source
 from converters.lambdas.values import Closure, RefusedError, Value
+from converters.lambdas.windows import decode_stored
 
 __all__ = ["StoredFunction", "from_source", "function_name", "plain_value", "stored_function"]
 
 
 @dataclasses.dataclass(frozen=True)
 class StoredFunction:
-    """A Lambda's function, and its text as Python for people to read."""
+    """A Lambda's function, its text as Python for people to read, and what was taken for granted in reading it."""
 
     function: Function
     source: str
+    assumptions: tuple[str, ...] = ()
 
 
 def function_name(config: Mapping[str, Any]) -> str | None:
@@ -43,7 +46,7 @@ def stored_function(config: Mapping[str, Any]) -> StoredFunction:
         raise RefusedError("it computes a mask for the layers after it")
     code, defaults, closure = _parts(config)
     try:
-        decoded = decode(decode_text(code))
+        decoded, assumptions = decode_stored(decode_text(code))
     except BytecodeError as error:
         raise RefusedError(str(error)) from error
     function = decoded.function
@@ -56,7 +59,7 @@ def stored_function(config: Mapping[str, Any]) -> StoredFunction:
         raise RefusedError(f"the file holds {len(cells)} of the values of its {len(decoded.closure)} closure variables")
     free = dict(zip(decoded.closure, cells, strict=False))
     stored = Function(function, {name: free[name] for name in decoded.free}, values, decoded.unused)
-    return StoredFunction(stored, _text(stored, config))
+    return StoredFunction(stored, _text(stored, config), assumptions)
 
 
 def from_source(text: str, config: Mapping[str, Any]) -> StoredFunction:

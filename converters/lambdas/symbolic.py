@@ -10,9 +10,10 @@ import dataclasses
 
 from converters.lambdas import control, instructions, iteration
 from converters.lambdas.branches import Budget
+from converters.lambdas.code_object import BytecodeError, BytecodeLimits, Code, WrongVersion
 from converters.lambdas.expression import Call, Free, Lambda, Node, children, measure, walk
 from converters.lambdas.machine import evaluate
-from converters.lambdas.marshal import BytecodeError, BytecodeLimits, Code, WrongVersion, read_code
+from converters.lambdas.marshal import read_code
 from converters.lambdas.printer import to_source
 
 __all__ = ["Decoded", "decode", "to_source"]
@@ -53,7 +54,8 @@ def decode(data: bytes, limits: BytecodeLimits | None = None) -> Decoded:
     """What the marshalled code in `data` computes.
 
     Raises:
-        BytecodeError: if the data is no code, exceeds a limit, does something that an expression cannot say, or means
+        WrongVersion: if no Python can have written the data.
+        BytecodeError: if it is no code, exceeds a limit, does something that an expression cannot say, or means
             different things to different Python versions.
     """
     limits = limits or BytecodeLimits()
@@ -69,7 +71,7 @@ def decode(data: bytes, limits: BytecodeLimits | None = None) -> Decoded:
             except BytecodeError as error:
                 refused[version] = str(error)
     if not found:
-        raise BytecodeError(_reason(refused or wrong))
+        raise (BytecodeError if refused else WrongVersion)(_reason(refused or wrong))
     meanings: dict[str, list[Version]] = {}
     for version, decoded in found.items():
         meanings.setdefault(repr((decoded.function, decoded.closure, decoded.unused)), []).append(version)
