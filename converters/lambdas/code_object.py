@@ -10,8 +10,6 @@ from typing import Final
 from converters.errors import ModelError
 
 __all__ = [
-    "VARARGS",
-    "VARKEYWORDS",
     "BytecodeError",
     "BytecodeLimits",
     "Code",
@@ -23,8 +21,8 @@ __all__ = [
 
 Version = tuple[int, int]
 
-VARARGS: Final = 0x04
-VARKEYWORDS: Final = 0x08
+_VARARGS: Final = 0x04
+_VARKEYWORDS: Final = 0x08
 
 
 class BytecodeError(ModelError):
@@ -92,6 +90,14 @@ class Code:
     lines: bytes = b""
     handlers: bytes = b""
     windows: bool | None = None
+
+    @property
+    def varargs(self) -> bool:
+        return bool(self.flags & _VARARGS)
+
+    @property
+    def varkeywords(self) -> bool:
+        return bool(self.flags & _VARKEYWORDS)
 
 
 def is_name(name: str) -> bool:

@@ -16,8 +16,6 @@ import struct
 from typing import Final
 
 from converters.lambdas.code_object import (
-    VARARGS,
-    VARKEYWORDS,
     BytecodeError,
     BytecodeLimits,
     Code,
@@ -379,7 +377,7 @@ def _as_bytes(value: object) -> object:
 
 
 def _check(code: Code, nlocals: int) -> None:
-    arguments = code.argcount + code.kwonly + bool(code.flags & VARARGS) + bool(code.flags & VARKEYWORDS)
+    arguments = code.argcount + code.kwonly + code.varargs + code.varkeywords
     counts = (code.argcount, code.posonly, code.kwonly, code.stacksize, code.flags)
     if min(counts) < 0 or code.posonly > code.argcount or arguments > len(code.varnames):
         raise BytecodeError("its numbers of arguments make no sense")

@@ -50,8 +50,8 @@ class Decoded:
         return self.function.arguments
 
 
-def decode(data: bytes, limits: BytecodeLimits | None = None) -> Decoded:
-    """What the marshalled code in `data` computes.
+def decode(data: bytes, limits: BytecodeLimits | None = None, only: Version | None = None) -> Decoded:
+    """What the marshalled code in `data` computes. only: the Python that wrote it, where that is known.
 
     Raises:
         WrongVersion: if no Python can have written the data.
@@ -63,7 +63,7 @@ def decode(data: bytes, limits: BytecodeLimits | None = None) -> Decoded:
     refused: dict[Version, str] = {}
     wrong: dict[Version, str] = {}
     for reading in read_code(data, limits):
-        for version in reading.versions:
+        for version in reading.versions if only is None else {only} & {*reading.versions}:
             try:
                 found[version] = _one(reading.code, version, limits)
             except WrongVersion as error:
