@@ -170,7 +170,8 @@ def inspect(model: str | None, as_json: bool, verbose: bool, silent: bool) -> No
     "functions",
     multiple=True,
     type=NamedText(),
-    help="What a function computes that the file holds by name only, or a layer's; parsed, not run.",
+    help="What a function computes that the file holds by name only, or a layer's: a lambda, or a file with its def "
+    "and the imports, constants and functions it uses; read, not run.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace the output if it exists.")
 @click.option("--drop-optimizer", is_flag=True, help="Leave loss and optimizer out even where Keras can keep them.")

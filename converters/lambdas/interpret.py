@@ -18,7 +18,7 @@ from converters.lambdas.names import library, look_up
 from converters.lambdas.rules.table import find_rule
 from converters.lambdas.values import Closure, Library, Method, RefusedError, Value, describe
 
-__all__ = ["Function", "evaluate"]
+__all__ = ["Function", "Imported", "evaluate"]
 
 _MISSING: Final = object()
 _Ids = frozenset[int]
@@ -38,6 +38,13 @@ class Function:
     values: Mapping[str, Value] = dataclasses.field(default_factory=dict)
     unused: tuple[ex.Node, ...] = ()
     given: Mapping[str, Value] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Imported:
+    """What an import gives a name in a text that a user gives: the parts of its path, the library's first."""
+
+    path: tuple[str, ...]
 
 
 def evaluate(stored: Function, inputs: Value, builder: Builder) -> Value:
@@ -243,8 +250,15 @@ class _Frame:
 
     def _name(self, name: str) -> Value:
         if name in self.run.stored.given:
-            return self.run.stored.given[name]
+            given = self.run.stored.given[name]
+            return given if not isinstance(given, Imported) else self._imported(given)
         return look_up(self.builder, name)
+
+    def _imported(self, given: Imported) -> Value:
+        of: Value = Library(given.path[0])
+        for part in given.path[1:]:
+            of = self._attribute(of, part)
+        return of
 
     def _attribute(self, of: Value, name: str) -> Value:
         return library(self.builder, of, name) if isinstance(of, Library) else methods.attribute(of, name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import types
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -16,7 +17,7 @@ from converters.lambdas.live import function_of
 from converters.lambdas.nodes import LayerCall
 from converters.lambdas.rules.sizes import sizes_tensor
 from converters.lambdas.rules.table import find_rule
-from converters.lambdas.stored import StoredFunction, from_source, function_name, stored_function
+from converters.lambdas.stored import StoredFunction, from_function, from_source, function_name, stored_function
 from converters.lambdas.values import Era, RefusedError, Sizes, Tensor, Value, describe
 
 __all__ = ["Refused", "Replaced", "Replacer"]
@@ -51,8 +52,9 @@ class Refused:
 class Replacer:
     """`rebuild.Replace`: makes the operations, and remembers what it replaced and what it refused.
 
-    functions: what a user gives for a function that the file does not hold, by its name or by the layer's: the text of
-    a lambda, or a Keras layer. taken: names that operations must not get. live: Lambda layers in memory by path.
+    functions: what a user gives for a function that the file does not hold, by its name or by the layer's: its text, a
+    function of Python's, which is read and not called, or a Keras layer. taken: names that operations must not get.
+    live: Lambda layers in memory by path.
     """
 
     def __init__(
@@ -72,7 +74,7 @@ class Replacer:
             self.refused[path] = Refused(line("/".join(path)), "it has no config")
             return
         given = self._given(path, config)
-        if given is not None and not isinstance(given, str):
+        if given is not None and not isinstance(given, str | types.FunctionType):
             return
         try:
             self._function(path, config)
@@ -111,9 +113,11 @@ class Replacer:
         extra = set(said) - {"training", "mask"}
         if len(call.args) != 1 or extra:
             raise RefusedError(f"it is called with more than its inputs: {', '.join(sorted(extra)) or len(call.args)}")
-        if given is not None and not isinstance(given, str):
+        if given is not None and not isinstance(given, str | types.FunctionType):
             return builder.call(lambda: given(inputs), f"{given.name}({type(given).__name__})"), type(given).__name__
         stored = self._function(path, config)
+        for assumption in stored.assumptions:
+            builder.assume(assumption)
         function = stored.function
         names = function.function.positional
         if "mask" in (*names[1:], *function.function.keyword):  # Keras gives it to a function that asks for it
@@ -134,7 +138,10 @@ class Replacer:
         if path not in self._stored:
             given, name = self._given(path, config), function_name(config)
             if isinstance(given, str):
-                self._stored[path] = from_source(given, config)
+                names = [each for each in (name, "/".join(path), path[-1]) if each is not None]
+                self._stored[path] = from_source(given, config, names)
+            elif isinstance(given, types.FunctionType):
+                self._stored[path] = from_function(given, config)
             elif given is None and path in self.live:
                 self._stored[path] = function_of(self.live[path])
             elif given is None and name is not None:

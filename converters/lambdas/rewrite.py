@@ -71,8 +71,8 @@ def rewrite(
     """The model of a `.keras` or HDF5 file with operations in the place of its Lambda layers; the file is only read.
 
     Args:
-        functions: for functions that the file does not hold, by their name or by the layer's: the text of a lambda,
-            which is parsed and not run, or a Keras layer.
+        functions: for functions that the file does not hold, by their name or by the layer's: the text of a lambda or
+            of a file that defines it, or the function itself, which are read and not run; or a Keras layer.
         registered: names of classes registered with Keras that the file may use, as `trust.check_trusted` takes them.
         on_step: told what is being done, before it is done.
         optimizer: keep the loss and the optimizer's state where this Keras understands them.

@@ -117,7 +117,6 @@ def test_a_name_only_function_is_refused_until_its_source_is_given(tmp_path: Pat
     [
         ("t * 2", "is no function"),
         ("lambda t: t *", "is not Python"),
-        ("lambda t: [a for a in t]", "ListComp"),
         ("lambda t: (yield t)", "Yield"),
         ("lambda t: f'{t}'", "JoinedStr"),
         ("lambda " + "t" * 30_000 + ": 1", "characters long"),
