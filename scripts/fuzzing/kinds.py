@@ -37,19 +37,19 @@ def _of_program(draw: Draw, templates: Templates) -> Case:
     return with_code(base64.b64encode(programs.program(draw, draw.choice(marshalled.versions()))).decode(), draw)
 
 
-# What a case is made of, and how many of 100 are of the kind. Whole files go in by the public door.
+# What a case is made of, and how often it comes beside the others. Whole files go in by the public door.
 KINDS: Final[dict[str, tuple[Callable[[Draw, Templates], Case], float]]] = {
     "expression": (of_expression, 21.0), "blob": (of_blob, 10.0), "marshal": (_of_marshal, 5.0),
     "program": (_of_program, 8.0), "arguments": (of_arguments, 3.0), "raw": (of_raw, 5.0), "node": (of_node, 3.0),
-    "mutation": (of_mutation, 10.0), "junk": (of_junk, 3.0), "text": (of_text, 1.5), "valid": (of_valid, 5.0),
-    "attack": (of_attack, 1.5), "zip": (of_zip, 2.0), "other": (of_other, 0.5), "hdf5": (of_hdf5, 3.0),
-    "fixture": (of_fixture, 1.5),
+    "mutation": (of_mutation, 10.0), "junk": (of_junk, 3.0), "text": (of_text, 1.5), "valid": (of_valid, 7.0),
+    "attack": (of_attack, 1.2), "zip": (of_zip, 1.2), "other": (of_other, 0.4), "hdf5": (of_hdf5, 2.0),
+    "fixture": (of_fixture, 1.2),
 }  # fmt: skip
 # One case for each version and number from 0 to 255.
 SWEEPS: Final[dict[str, Callable[[Draw, Version, int], bytes]]] = {
     "opcode": programs.of_opcode, "type": marshalled.of_type,
 }  # fmt: skip
-_SWEPT: Final = 8.5  # of 100 each
+_SWEPT: Final = 16.0  # each, as the numbers above
 
 
 class Cases:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import resource
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,25 +33,54 @@ def alarm(seconds: int) -> Iterator[None]:
 
 @dataclasses.dataclass
 class Meter:
-    """seconds: of processor time, all processes and threads together; wall: by the clock. megabytes: more than before.
+    """seconds: of processor time, all processes and threads together; wall: by the clock.
 
-    A process that was started counts with all that it held where that is more than in any case before: the system tells
-    the largest only.
+    megabytes: what this process held at most above what it held before, or what one that it started held at most.
+    children: the folder of `watch_children`.
     """
 
+    children: Path | None = None
     seconds: float = 0.0
     wall: float = 0.0
     megabytes: float = 0.0
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
-        held, others, spent, begun = _reset(), _children(), _spent(), time.monotonic()
+        held, spent, begun = _reset(), _spent(), time.monotonic()
         try:
             yield
         finally:
             self.seconds, self.wall = _spent() - spent, time.monotonic() - begun
-            after = _children()
-            self.megabytes = max(_status("VmHWM") - held, after if after > others else 0.0)
+            self.megabytes = max(_status("VmHWM") - held, *self._others())
+
+    def _others(self) -> list[float]:
+        files = list(self.children.glob("*.held")) if self.children else []
+        held = [int(path.read_text()) / 1024 for path in files]
+        for path in files:
+            path.unlink()
+        return [0.0, *held]
+
+
+# What the system itself tells of a process that has ended includes its parent's memory, from before it became another.
+_AT_EXIT = """\
+import atexit, os, pathlib
+
+def tell():
+    lines = pathlib.Path("/proc/self/status").read_text().splitlines()
+    held = next(line.split()[1] for line in lines if line.startswith("VmHWM:"))
+    pathlib.Path(__file__).with_name(f"{os.getpid()}.held").write_text(held)
+
+if os.path.exists("/proc/self/status"):
+    atexit.register(tell)
+"""
+
+
+def watch_children(folder: Path) -> Path:
+    """From now on every Python that is started with our path leaves in a folder what memory it held at most."""
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(_AT_EXIT)
+    sys.path.insert(0, str(folder))
+    return folder
 
 
 def is_memory_measured() -> bool:
@@ -65,10 +94,6 @@ def is_memory_measured() -> bool:
 def _spent() -> float:
     times = os.times()
     return time.process_time() + times.children_user + times.children_system
-
-
-def _children() -> float:
-    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
 
 
 def _reset() -> float:

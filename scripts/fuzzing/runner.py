@@ -19,7 +19,7 @@ from fuzzing.canary import Canary
 from fuzzing.case import Case, Outcome
 from fuzzing.expressions import functions
 from fuzzing.kinds import KINDS
-from fuzzing.measure import Hang, Meter, alarm
+from fuzzing.measure import Hang, Meter, alarm, watch_children
 from fuzzing.templates import Templates, input2, lambda2, make_templates, model2
 from fuzzing.valid import difference
 
@@ -32,6 +32,7 @@ class Runner:
 
     def __init__(self, templates: Templates, canary: Canary) -> None:
         self.templates, self.canary = templates, canary
+        self.children = watch_children(templates.folder / "children")
         self.weights: dict[str, bytes] = {}
         for path in templates.folder.glob("*.keras"):
             with zipfile.ZipFile(path) as archive:
@@ -41,7 +42,7 @@ class Runner:
         """Rescue the file of a case. A template's weights are not checked each time, in a process of their own."""
         from converters.errors import CbamError
 
-        path, meter = self.write(case), Meter()
+        path, meter = self.write(case), Meter(self.children)
         kind, message, fault, made = "", "", "", None
         try:
             with self.canary.watching(), alarm(_HANGS), warnings.catch_warnings(), meter.running():
