@@ -34,6 +34,8 @@ _BINARY: Final = (
     "{a} / {n}",
     "tf.maximum({a}, {n})", "tf.minimum({a}, {b})", "tf.math.floordiv({a}, {n})", "tf.math.mod({a}, {n})",
     "tf.math.divide_no_nan({a}, {b})", "tf.math.squared_difference({a}, {b})", "tf.math.atan2({a}, {b})",
+    "{a} * tf.cast(tf.cast({n}, 'int32'), 'float32')", "{a} * tf.cast(tf.cast({n}, 'uint8'), 'float32')",
+    "{a} * tf.cast(tf.cast({n}, 'float16'), 'float32')", "{a} * tf.cast(tf.cast({n}, 'bool'), 'float32')",
     "tf.cast({a} > {n}, 'float32')", "tf.cast({a} == {b}, 'float32')", "tf.cast({a} != {n}, 'float32')",
 )  # fmt: skip
 _REDUCED: Final = (
