@@ -35,7 +35,7 @@ from fuzzing.case import Case  # noqa: E402 - the path stands above
 from fuzzing.guided import guide  # noqa: E402
 from fuzzing.kinds import KINDS, SWEEPS, Cases  # noqa: E402
 from fuzzing.report import Report  # noqa: E402
-from fuzzing.runner import make_runner, workplace  # noqa: E402
+from fuzzing.runner import make_runner  # noqa: E402
 
 
 def counted(folder: Path, count: int, seed: int, kinds: list[str], keep: Path | None) -> int:
@@ -50,6 +50,8 @@ def counted(folder: Path, count: int, seed: int, kinds: list[str], keep: Path | 
         kind, case = cases.next()
         report.before(case)
         report.add(index, kind, case, runner.run(case))
+        if (index + 1) % 1000 == 0:
+            print(f"{index + 1} cases, {sum(map(len, report.faults.values()))} faults", file=sys.stderr, flush=True)
     print(report.text({name: (len(pairs), Cases.size()) for name, pairs in cases.swept.items()}))
     return 1 if report.faults else 0
 
@@ -82,12 +84,10 @@ def main() -> int:
         return 0
     if options:
         parser.error(f"unknown: {' '.join(options)}")
-    keep = given.keep.resolve() if given.keep else None
-    files = [path.resolve() for path in given.again or ()]
-    with tempfile.TemporaryDirectory(prefix="cbam-fuzz-") as folder, workplace(Path(folder)):
-        if files:
-            return again(Path(folder), files)
-        return counted(Path(folder), given.count, given.seed, given.kind, keep)
+    with tempfile.TemporaryDirectory(prefix="cbam-fuzz-") as folder:
+        if given.again:
+            return again(Path(folder), given.again)
+        return counted(Path(folder), given.count, given.seed, given.kind, given.keep)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import base64
 import random
 import shutil
 import sys
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -51,7 +52,7 @@ def guide(folder: Path, target: str, options: Sequence[str]) -> None:
         rules()
         assert rewrite
         assert symbolic
-    from fuzzing.runner import make_runner, workplace
+    from fuzzing.runner import make_runner
 
     corpus = folder.resolve() / target
     if not corpus.exists():
@@ -59,20 +60,19 @@ def guide(folder: Path, target: str, options: Sequence[str]) -> None:
     work = folder.resolve() / "work"
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
-    with workplace(work):
-        runner = make_runner(work)
-        one = _bytecode(runner) if target == "bytecode" else _draws(runner)
+    runner = make_runner(work)
+    one = _bytecode(runner) if target == "bytecode" else _draws(runner)
 
-        def judge(data: bytes) -> None:
-            case = one(data)
-            outcome = runner.run(case) if case else None
-            if outcome and outcome.fault:
-                found = folder.resolve() / f"fault-{abs(hash(data))}.json"
-                found.write_text(case.to_json())
-                raise AssertionError(f"{outcome.fault}; its case is {found}")
+    def judge(data: bytes) -> None:
+        case = one(data)
+        outcome = runner.run(case) if case else None
+        if case and outcome and outcome.fault:
+            found = folder.resolve() / f"fault-{zlib.crc32(data)}.json"
+            found.write_text(case.to_json())
+            raise AssertionError(f"{outcome.fault}; its case is {found}")
 
-        atheris.Setup([sys.argv[0], str(corpus), *options], judge)
-        atheris.Fuzz()
+    atheris.Setup([sys.argv[0], str(corpus), *options], judge)
+    atheris.Fuzz()
 
 
 def _seed(corpus: Path, target: str) -> None:

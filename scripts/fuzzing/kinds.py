@@ -49,7 +49,7 @@ KINDS: Final[dict[str, tuple[Callable[[Draw, Templates], Case], float]]] = {
 SWEEPS: Final[dict[str, Callable[[Draw, Version, int], bytes]]] = {
     "opcode": programs.of_opcode, "type": marshalled.of_type,
 }  # fmt: skip
-_SWEPT: Final = 16.0  # each, as the numbers above
+_SWEPT: Final = 16.5  # each, as the numbers above
 
 
 class Cases:

@@ -33,6 +33,8 @@ class Runner:
     def __init__(self, templates: Templates, canary: Canary) -> None:
         self.templates, self.canary = templates, canary
         self.children = watch_children(templates.folder / "children")
+        for place in templates.places:
+            place.mkdir()
         self.weights: dict[str, bytes] = {}
         for path in templates.folder.glob("*.keras"):
             with zipfile.ZipFile(path) as archive:
@@ -45,7 +47,7 @@ class Runner:
         path, meter = self.write(case), Meter(self.children)
         kind, message, fault, made = "", "", "", None
         try:
-            with self.canary.watching(), alarm(_HANGS), warnings.catch_warnings(), meter.running():
+            with self.watching(), alarm(_HANGS), warnings.catch_warnings(), meter.running():
                 warnings.simplefilter("ignore")
                 made = self._rescue(case, path)
             kind = "rescued"
@@ -57,11 +59,36 @@ class Runner:
             kind, message = type(error).__name__, str(error)
             fault = f"raises {kind}: {message[:200]} ({_where(error)})"
         path.unlink()
-        fault = self._did() or fault or _said(kind, message) or _took(meter)
+        fault = self.did() or fault or _said(kind, message) or _took(meter)
         if case.computes and made is not None and not fault:
             message = difference(case.computes, made)
             fault = f"computes something else: {message}: {case.computes}" if message.startswith("is ") else ""
         return Outcome(kind, message, meter.seconds, meter.wall, meter.megabytes, fault)
+
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[None]:
+        """What is done now is seen: temporary files and relative paths, too, go where there is nothing else."""
+        temporary, here, _ = self.templates.places
+        old, place = tempfile.tempdir, os.getcwd()
+        tempfile.tempdir = str(temporary)
+        os.chdir(here)
+        try:
+            with self.canary.watching():
+                yield
+        finally:
+            tempfile.tempdir = old
+            os.chdir(place)
+
+    def did(self) -> str:
+        """What was done since that no model may do, by what Python told of it, and by what there is now."""
+        if self.canary.seen:
+            return f"does what no model may: {'; '.join(self.canary.seen[:3])}"
+        found = [each for place in self.templates.places for each in place.iterdir()]
+        for each in found:
+            shutil.rmtree(each) if each.is_dir() and not each.is_symlink() else each.unlink()
+        if (self.templates.folder / "rescued.keras").exists():
+            return "leaves a file that is half written"
+        return f"leaves {', '.join(each.name for each in found[:3])}" if found else ""
 
     def write(self, case: Case) -> Path:
         if case.content is not None:
@@ -92,17 +119,6 @@ class Runner:
             archive = dataclasses.replace(archive, kind="hdf5", path=self.templates.folder / case.weights)
         return rewrite_archive(dataclasses.replace(archive, elements=100_000), optimizer=True).model
 
-    def _did(self) -> str:
-        """What no model may do, by what Python told of it, and by what there is now."""
-        if self.canary.seen:
-            return f"does what no model may: {'; '.join(self.canary.seen[:3])}"
-        found = [each for place in self.templates.places for each in place.iterdir()]
-        for each in found:
-            shutil.rmtree(each) if each.is_dir() and not each.is_symlink() else each.unlink()
-        if (self.templates.folder / "rescued.keras").exists():
-            return "leaves a file that is half written"
-        return f"leaves {', '.join(each.name for each in found[:3])}" if found else ""
-
 
 def _said(kind: str, message: str) -> str:
     if len(message) >= CHARACTERS or not message.isprintable():
@@ -127,23 +143,8 @@ def _where(error: BaseException) -> str:
     return found
 
 
-@contextlib.contextmanager
-def workplace(folder: Path) -> Iterator[None]:
-    """Temporary files and relative paths go below a folder, where they are seen."""
-    temporary, place = tempfile.tempdir, os.getcwd()
-    for name in ("temporary", "here", "watched"):
-        (folder / name).mkdir()
-    tempfile.tempdir = str(folder / "temporary")
-    os.chdir(folder / "here")
-    try:
-        yield
-    finally:
-        tempfile.tempdir = temporary
-        os.chdir(place)
-
-
 def make_runner(folder: Path) -> Runner:
-    """A runner on fresh templates in a `workplace`, with everything imported that is imported late."""
+    """A runner on fresh templates in an empty folder, with everything imported that is imported late."""
     templates = make_templates(folder)
     runner = Runner(templates, Canary(folder))
     functions()

@@ -20,7 +20,8 @@ def code_of(text: str) -> str:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # "abc" is no callable, and more of that kind
         made = compile(text, "<fuzz>", "eval")
-    return base64.b64encode(marshal.dumps(made.co_consts[0])).decode()
+    code = next(each for each in made.co_consts if hasattr(each, "co_code"))  # behind its defaults
+    return base64.b64encode(marshal.dumps(code)).decode()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Templates:
 
     @property
     def places(self) -> tuple[Path, ...]:
-        """Where there must be nothing: see runner.workplace."""
+        """Where there must be nothing afterwards: temporary files, relative paths, and the canary's own."""
         return self.folder / "temporary", self.folder / "here", self.folder / "watched"
 
     @property
