@@ -17,6 +17,8 @@ _FORBIDDEN: Final = frozenset(
      "marshal.loads", "marshal.load", "code.__new__", "function.__new__", "ctypes.dlopen", "webbrowser.open",
      "shutil.rmtree", "shutil.move", "shutil.copyfile", "ftplib.connect", "http.client.connect")
 )  # fmt: skip
+# Of these, what a temporary folder of ours needs.
+_OF_PATHS: Final = frozenset(("os.chmod", "os.chown", "os.link", "os.truncate", "shutil.rmtree"))
 
 
 class Canary:
@@ -34,8 +36,12 @@ class Canary:
         if event == "open":
             path, mode, flags = args
             writes = (flags or 0) & (os.O_WRONLY | os.O_RDWR | os.O_CREAT) if mode is None else set(mode) & set("wax+")
-            inside = isinstance(path, int) or os.path.realpath(os.fsdecode(path)).startswith(self.folder)
-            if writes and not inside and not str(path).startswith("/proc/self/"):
+            if (
+                writes
+                and not isinstance(path, int)
+                and not self._inside(path)
+                and not str(path).startswith("/proc/self/")
+            ):
                 self.seen.append(f"opens {path} to write")
             if str(path) in ("/etc/passwd", "/etc/hostname"):
                 self.seen.append(f"reads {path}")
@@ -45,10 +51,14 @@ class Canary:
             event == "subprocess.Popen" and list(args[1])[:2] == [sys.executable, "-c"] and "lambdas.hdf5" in args[1][2]
         ):
             pass  # the process of ours that reads HDF5
-        elif event in _FORBIDDEN and not (args and os.path.realpath(str(args[0])).startswith(self.folder)):
+        elif event in _FORBIDDEN and not (event in _OF_PATHS and self._inside(args[0])):
             self.seen.append(f"{event} {str(args)[:200]}")
         elif event == "import" and str(args[0]).split(".")[0] not in _IMPORTED:
             self.seen.append(f"imports {args[0]}")
+
+    def _inside(self, path: Any) -> bool:
+        """Whether a path is below the folder, where whatever is left behind is seen."""
+        return os.path.realpath(os.fsdecode(path)).startswith(self.folder)
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:

@@ -97,7 +97,10 @@ def difference(text: str, model: Any) -> str:
         wanted = eval(text, {"tf": tf, "np": np})(tf.constant(image))  # noqa: S307
     except Exception as error:  # TensorFlow has dozens
         return f"TensorFlow refuses it ({type(error).__name__})"
-    given = model(tf.constant(image))
+    try:
+        given = model(tf.constant(image))
+    except Exception as error:
+        return f"is a model that fails to compute ({type(error).__name__})"
     if tuple(given.shape) != tuple(wanted.shape):
         return f"is of shape {tuple(given.shape)} instead of {tuple(wanted.shape)}"
     ours, theirs = np.asarray(given, "float64"), np.asarray(wanted, "float64")
