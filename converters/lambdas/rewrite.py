@@ -270,7 +270,7 @@ def era_of(config: dict[str, Any], keras_version: str | None) -> Era:
     if not found:
         centred: bool | None = None
     elif version.startswith("2.2.4-tf"):
-        inputs = (layer["config"] for _, layer in iter_layers(config) if layer["class_name"] == "InputLayer")
+        inputs = (layer.get("config") for _, layer in iter_layers(config) if layer["class_name"] == "InputLayer")
         centred = True if any(isinstance(each, dict) and "ragged" in each for each in inputs) else None
     else:
         centred = tensorflow == 2

@@ -17,7 +17,7 @@ import numpy as np
 from converters.errors import ModelError
 from converters.lambdas.archive import ModelArchive
 from converters.lambdas.graph import Part
-from converters.lambdas.limits import show
+from converters.lambdas.limits import line, show
 
 __all__ = ["copy_weights", "legacy_order", "restore"]
 
@@ -72,6 +72,16 @@ def _split(part: Part) -> tuple[list[Any], list[Any]]:
 
 
 def _from_hdf5(path: Path, model: Part, lambdas: Collection[str]) -> None:
+    try:
+        _assign_all(path, model, lambdas)
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        # What stands where names and tensors belong may be anything that HDF5 can hold.
+        raise ModelError(
+            f"{path} does not hold weights as Keras stores them ({line(error, 300)}): copy or download it again"
+        ) from error
+
+
+def _assign_all(path: Path, model: Part, lambdas: Collection[str]) -> None:
     import h5py
 
     with h5py.File(path, "r") as file:
