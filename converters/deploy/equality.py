@@ -11,8 +11,8 @@ import numpy as np
 from converters.deploy.blocks import Block
 from converters.deploy.flat import Flat, Tensor
 from converters.deploy.forms import Weigh
-from converters.deploy.formula import Array, Values
-from converters.deploy.makers import TwinMaker, own_values
+from converters.deploy.formula import Array
+from converters.deploy.makers import TwinMaker
 from converters.deploy.proof import example, random_values
 from converters.deploy.wiring import Replacement, Wiring
 from converters.errors import ModelError
@@ -37,25 +37,21 @@ class Difference:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Compared:
-    """A rewritten graph beside the model: by its outputs and those of the parts, and each part alone on what reached it."""
+    """A rewritten graph beside the model: by its outputs and those of its parts; parts: each alone on what reached it."""
 
     error: float
     reason: str
     parts: tuple[Difference, ...]
 
 
-def compare_block(block: Block, replacement: Replacement) -> tuple[float, str]:
-    """The replacement of a block against the paper's formula, on random maps with random weights and with its own."""
+def compare_block(block: Block, replacement: Replacement) -> Difference:
+    """The replacement of a block against the paper's formula, on random maps with random weights."""
+    import keras
+
     random = np.random.default_rng(1)
-    x = example(block, random, width=block.width)
-    worst = 0.0
-    for values in (random_values(block, random), own_values):
-        found = _run(replacement, x, values)
-        difference = _differs(found, block.formula(x, values))
-        if difference.reason:
-            return difference.error, difference.reason
-        worst = max(worst, difference.error)
-    return worst, ""
+    x, values = example(block, random, width=block.width), random_values(block, random)
+    found = replacement.build(keras.ops.convert_to_tensor(x, dtype="float64"), Weigh(values, "float64"))
+    return _differs(_array(found), block.formula(x, values))
 
 
 def compare_graph(
@@ -88,7 +84,7 @@ def compare_graph(
             difference = _differs(_array(one), _array(other))
             worst, reason = max(worst, difference.error), reason or difference.reason
         for place, each in enumerate(replacements):
-            part = _differs(_alone(each, plain.seen), _array(plain.seen[each.output]))
+            part = _differs(_alone(each, plain.seen, twins), _array(plain.seen[each.output]))
             parts[place] = max(parts[place], part, key=lambda difference: (bool(difference.reason), difference.error))
     return Compared(worst, reason, tuple(parts))
 
@@ -111,20 +107,14 @@ def _tensor(array: Array, tensor: Tensor) -> Any:
     return keras.ops.convert_to_tensor(array, dtype="float64" if dtype.startswith(("float", "bfloat")) else dtype)
 
 
-def _alone(each: Replacement, seen: dict[Tensor, Any]) -> Array:
+def _alone(each: Replacement, seen: dict[Tensor, Any], twins: TwinMaker) -> Array:
     import keras
 
     x = seen[each.source]
     if each.source_first:
         x = keras.ops.transpose(x, (0, 2, 3, 1))
-    found = _array(each.build(x, Weigh(own_values, "float64")))
+    found = _array(each.build(x, twins.weigh(each.name)))
     return found.transpose(0, 3, 1, 2) if each.output_first else found
-
-
-def _run(replacement: Replacement, x: Array, values: Values) -> Array:
-    import keras
-
-    return _array(replacement.build(keras.ops.convert_to_tensor(x, dtype="float64"), Weigh(values, "float64")))
 
 
 def _array(value: Any) -> Array:

@@ -7,6 +7,7 @@ that is shipped and the float64 graph that proves it.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -41,15 +42,29 @@ class Form:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Weigh:
-    """What layers are made with: `values` gives a weight in float64, `dtype` is the type to compute in, `prefix`
-    begins the names of layers, if they get any."""
+    """What the layers of one part are made with: `values` gives a weight in float64, `dtype` is the type to compute in,
+    `prefix` begins the names of layers, if they get any. Each layer is made once."""
 
     values: Values
     dtype: str
     prefix: str | None = None
+    _made: dict[str, Any] = dataclasses.field(default_factory=dict)
 
-    def name(self, part: str) -> str | None:
-        return None if self.prefix is None else f"{self.prefix}_{part}"
+    def layer(
+        self, kind: str, part: str, weights: Sequence[Array], taken: tuple[int | None, ...], **config: Any
+    ) -> Any:
+        """The Keras layer `kind` of this name with `weights`, which takes arrays of the shape `taken`."""
+        import keras
+
+        if part not in self._made:
+            name = None if self.prefix is None else f"{self.prefix}_{part}"
+            # Zeros, because every weight is set; random ones cost more than all else here.
+            config = {"kernel_initializer": "zeros", "use_bias": len(weights) == 2, **config}
+            made = getattr(keras.layers, kind)(dtype=self.dtype, name=name, **config)
+            made.build(taken)
+            made.set_weights(list(weights))
+            self._made[part] = made
+        return self._made[part]
 
 
 def build(block: Block, form: Form, x: Any, weigh: Weigh) -> Any:
@@ -108,18 +123,11 @@ def _mlp(gate: ChannelGate, how: Mlp, pooled: list[Any], weigh: Weigh) -> Any:
 
 def _dense(weights: Any, activation: str | None, weigh: Weigh, part: str, times: int = 1) -> Any:
     """A Dense layer with a recognised layer's weights, its bias `times` times."""
-    import keras
-
     kernel = weigh.values(weights.kernel)
     taken, units = kernel.shape[-2:]
-    has_bias = weights.bias is not None
-    layer = keras.layers.Dense(
-        units, activation=activation, use_bias=has_bias, dtype=weigh.dtype, name=weigh.name(part)
-    )
-    layer.build((None, taken))
-    kernel = kernel.reshape(taken, units)
-    layer.set_weights([kernel, times * weigh.values(weights.bias)] if has_bias else [kernel])
-    return layer
+    bias = [] if weights.bias is None else [times * weigh.values(weights.bias)]
+    held = [kernel.reshape(taken, units), *bias]
+    return weigh.layer("Dense", part, held, (None, taken), units=units, activation=activation)
 
 
 def _spatial_gate(gate: SpatialGate, form: Form, x: Any, weigh: Weigh) -> Any:
@@ -160,26 +168,17 @@ def _folded(gate: SpatialGate, weigh: Weigh) -> tuple[Array, Array | None]:
 
 
 def _conv(kernel: Array, bias: Array | None, form: Form, width: int, weigh: Weigh, part: str) -> Any:
-    import keras
-
     strides = 1, 1
     if form.blocking is not None:
         strides = 1, form.blocking.block // form.blocking.group
         kernel = blocked_kernel(kernel, form.blocking, width)
         bias = None if bias is None else np.broadcast_to(bias, (form.blocking.block,))
-    layer = keras.layers.Conv2D(
-        kernel.shape[3],
-        kernel.shape[:2],
-        strides=strides,
-        padding="same",
-        use_bias=bias is not None,
-        data_format="channels_last",
-        dtype=weigh.dtype,
-        name=weigh.name(part),
+    *size, taken, filters = kernel.shape
+    options = {"filters": filters, "kernel_size": size, "strides": strides, "padding": "same"}
+    options["data_format"] = "channels_last"
+    return weigh.layer(
+        "Conv2D", part, [kernel] if bias is None else [kernel, bias], (None, None, None, taken), **options
     )
-    layer.build((None, None, None, kernel.shape[2]))
-    layer.set_weights([kernel] if bias is None else [kernel, bias])
-    return layer
 
 
 def _gate(kind: str, logits: Any) -> Any:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from converters.deploy.blocks import Block
-from converters.deploy.equality import compare_block, compare_graph, examples
+from converters.deploy.equality import Difference, compare_block, compare_graph, examples
 from converters.deploy.flat import Call, Flat, flatten
 from converters.deploy.forms import Form, Weigh, build
 from converters.deploy.layout import is_channels_first
@@ -85,6 +85,10 @@ class _Part:
     rules: tuple[str, ...]
     block: Block | None = None
 
+    def refused(self, reason: str) -> list[Refusal]:
+        """Each of its rules, refused for one reason."""
+        return [Refusal(self.replacement.name, rule, reason) for rule in self.rules]
+
 
 def lower(
     model: Any, target: Target | str, *, batch: int | None = None, samples: Sequence[Sequence[Any]] = ()
@@ -110,30 +114,32 @@ def lower(
     turned = preference.channels_last and any(map(is_channels_first, flat.calls))
     if not parts and not turned:
         return Lowered(model, target, (), tuple(refused))
-    kept: list[_Part] = []
-    errors: list[float] = []
+    kept: list[tuple[_Part, float]] = []
     for part in parts:
-        error, reason = compare_block(part.block, part.replacement) if part.block is not None else (0.0, "")
-        if reason:
-            refused.extend(Refusal(part.replacement.name, rule, reason) for rule in part.rules)
+        alone = compare_block(part.block, part.replacement) if part.block is not None else Difference(0.0)
+        if alone.reason:
+            refused.extend(part.refused(alone.reason))
         else:
-            kept.append(part)
-            errors.append(error)
-    compared = compare_graph(flat, [part.replacement for part in kept], examples(flat, samples), turn=turned)
-    rewrites = []
-    for part, error, real in zip(list(kept), errors, compared.parts, strict=True):
-        if real.reason:
-            refused.extend(Refusal(part.replacement.name, rule, real.reason) for rule in part.rules)
-            kept.remove(part)
-        else:
-            rewrites.append(Rewrite(part.replacement.name, part.rules, max(error, real.error)))
+            kept.append((part, alone.error))
+    inputs = examples(flat, samples)
+    compared = compare_graph(flat, [part.replacement for part, _ in kept], inputs, turn=turned)
+    wrong = [(part, real.reason) for (part, _), real in zip(kept, compared.parts, strict=True) if real.reason]
+    rewrites = [
+        Rewrite(part.replacement.name, part.rules, max(error, real.error))
+        for (part, error), real in zip(kept, compared.parts, strict=True)
+        if not real.reason
+    ]
+    if wrong:  # what is left is proved anew without them
+        refused.extend(each for part, reason in wrong for each in part.refused(reason))
+        gone = [part for part, _ in wrong]
+        kept = [(part, error) for part, error in kept if part not in gone]
+        compared = compare_graph(flat, [part.replacement for part, _ in kept], inputs, turn=turned)
     if compared.reason:
-        names = [(rewrite.name, rule) for rewrite in rewrites for rule in rewrite.rules]
-        refused.extend(Refusal(name, rule, compared.reason) for name, rule in names)
+        refused.extend(each for part, _ in kept for each in part.refused(compared.reason))
         return Lowered(model, target, (), tuple(refused))
     if turned:
         rewrites.append(Rewrite(model.name, ("channels-last",), compared.error))
-    made = _rebuilt(model, flat, [part.replacement for part in kept], turned, batch)
+    made = _rebuilt(model, flat, [part.replacement for part, _ in kept], turned, batch)
     return Lowered(made, target, tuple(rewrites), tuple(refused), compared.error)
 
 

@@ -78,6 +78,7 @@ class TwinMaker:
 
     def __init__(self, values: Values = own_values) -> None:
         self._values = values
+        self._parts: dict[str, Weigh] = {}
         self._made: dict[tuple[int, bool], Any] = {}
 
     def make(self, call: Call, args: Any, kwargs: Any, *, last: bool = False) -> Any:
@@ -98,7 +99,7 @@ class TwinMaker:
         return self._made[key](*args, **kwargs)
 
     def weigh(self, name: str) -> Weigh:
-        return Weigh(self._values, "float64")
+        return self._parts.setdefault(name, Weigh(self._values, "float64"))
 
 
 def _second(operation: Any, name: str) -> Any:

@@ -150,28 +150,24 @@ def _can_flatten(call: Call) -> str:
 
 def _dense(call: Call, x: Any, weigh: Weigh) -> Any:
     """On vectors if there is one for each example, else as a 1x1 convolution or on a matrix of rows."""
-    import keras
     from keras import ops
 
-    layer, shape = call.operation, call.inputs[0].shape[1:]
-    weights = [weigh.values(layer.kernel), *([weigh.values(layer.bias)] if layer.use_bias else [])]
-    options = {
-        "activation": layer.activation,
-        "use_bias": layer.use_bias,
-        "dtype": weigh.dtype,
-        "name": weigh.name("dense"),
-    }
-    sizes = [int(size or 0) for size in shape]
-    if math.prod(sizes[:-1]) == 1:
-        made = keras.layers.Dense(layer.units, **options)
-        made.build((None, sizes[-1]))
-        made.set_weights(weights)
-        return ops.reshape(made(ops.reshape(x, (-1, sizes[-1]))), (-1, *sizes[:-1], layer.units))
-    conv = keras.layers.Conv2D(layer.units, 1, data_format="channels_last", **options)
-    conv.build((None, None, None, sizes[-1]))
-    conv.set_weights([weights[0].reshape(1, 1, *weights[0].shape), *weights[1:]])
-    rows = (sizes[0], math.prod(sizes[1:-1])) if len(sizes) > 2 else (1, sizes[0])
-    return ops.reshape(conv(ops.reshape(x, (-1, *rows, sizes[-1]))), (-1, *sizes[:-1], layer.units))
+    layer = call.operation
+    *space, taken = (int(size or 0) for size in call.inputs[0].shape[1:])
+    kernel, bias = weigh.values(layer.kernel), [weigh.values(layer.bias)] if layer.use_bias else []
+    if math.prod(space) == 1:
+        held = weigh.layer(
+            "Dense", "dense", [kernel, *bias], (None, taken), units=layer.units, activation=layer.activation
+        )
+        flat = ops.reshape(x, (-1, taken))
+    else:
+        options = {"filters": layer.units, "kernel_size": 1, "data_format": "channels_last"}
+        taken_by = (None, None, None, taken)
+        held = weigh.layer(
+            "Conv2D", "dense", [kernel[None, None], *bias], taken_by, activation=layer.activation, **options
+        )
+        flat = ops.reshape(x, (-1, space[0] if len(space) > 1 else 1, math.prod(space[1:] or space), taken))
+    return ops.reshape(held(flat), (-1, *space, layer.units))
 
 
 CALL_RULES: Final = (
