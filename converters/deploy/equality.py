@@ -37,7 +37,7 @@ class Difference:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Compared:
-    """A rewritten graph beside the model: by its outputs and those of its parts; parts: each alone on what reached it."""
+    """A rewritten graph beside the model: by its outputs and its parts'; and each part alone on what reached it."""
 
     error: float
     reason: str

@@ -27,7 +27,7 @@ class Form:
     """How a block is computed.
 
     Attributes:
-        mlp: `apart`: the MLP is called on each pooled vector; `merged`: once on both, stacked along the batch;
+        mlp: `apart`: the MLP is called on each pooled vector; `merged`: once on both, behind one another in the batch;
             `hidden`: apart to the hidden layer, whose sum goes through the second once (linear MLPs only).
         two_step: the maximum over the map by rows, then by columns, instead of at once.
         apart: the pooled maps are convolved each with its part of the kernel and added, instead of concatenated.
@@ -116,7 +116,7 @@ def _mlp(gate: ChannelGate, how: Mlp, pooled: list[Any], weigh: Weigh) -> Any:
         squeeze, excite = squeeze[:1] * len(pooled), excite[:1] * len(pooled)
     if how == "merged":
         both = excite[0](squeeze[0](ops.concatenate(pooled, 0)))
-        return ops.sum(both, 0, keepdims=True)
+        return ops.sum(ops.reshape(both, (2, -1, both.shape[-1])), 0)
     branches = [second(first(vector)) for first, second, vector in zip(squeeze, excite, pooled, strict=True)]
     return branches[0] if len(branches) == 1 else branches[0] + branches[1]
 

@@ -59,22 +59,36 @@ class Refusal:
 
 @dataclasses.dataclass(frozen=True)
 class Lowered:
-    """A model for one target. model: the given one itself where nothing was rewritten. error: as `Rewrite.error`, of
-    the outputs of the whole model."""
+    """A model for one target.
+
+    Attributes:
+        model: the given one itself where nothing was rewritten.
+        rewrites: what was done, in the order of the graph.
+        refused: rules that would have been faster.
+        error: as `Rewrite.error`, of the whole model.
+        reason: why nothing was tried at all, or ``.
+    """
 
     model: Any
     target: Target
     rewrites: tuple[Rewrite, ...]
     refused: tuple[Refusal, ...]
     error: float = 0.0
+    reason: str = ""
 
     def to_json(self) -> dict[str, Any]:
+        """`target`, `rewrites`, `refused`, `error`, `reason`."""
         return {
             "target": str(self.target),
             "rewrites": [each.to_json() for each in self.rewrites],
             "refused": [each.to_json() for each in self.refused],
             "error": self.error,
+            "reason": self.reason or None,
         }
+
+    def summary(self) -> dict[str, Any]:
+        """The part of `to_json` that is the same on every machine: the target, and by name the rules applied."""
+        return {"target": str(self.target), "rewrites": {each.name: list(each.rules) for each in self.rewrites}}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
