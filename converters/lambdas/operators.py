@@ -171,7 +171,7 @@ def like(builder: Builder, value: Value, other: Value) -> Value:
             raise RefusedError(
                 f"it combines {describe(other)} of {other.dtype} with {value!r}, which TensorFlow refuses"
             )
-        if isinstance(other, Tensor) and is_number(value) and not _holds(other.dtype, value):
+        if isinstance(other, Tensor) and not isinstance(value, Tensor) and not _holds(other.dtype, value):
             raise RefusedError(f"it combines {describe(other)} with {value!r}, which {other.dtype} does not hold")
         return value
     if isinstance(value, np.ndarray | np.generic | list | tuple) and not isinstance(value, Shape):
