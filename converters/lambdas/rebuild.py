@@ -149,6 +149,10 @@ class Rebuilder:
             self.notes.setdefault(
                 f"layer {where}: Keras 2's hard_sigmoid, which Keras 3 changed, became clip(0.2 x + 0.5)"
             )
+        if str(entry["class_name"]).startswith("CuDNN"):
+            self.notes.setdefault(
+                f"layer {where}: {entry['class_name']}, which Keras 3 has not, became {type(part.layer).__name__}"
+            )
         if hard_sigmoid.in_gates(entry):
             self._gated.append(part.layer)
             self.notes.setdefault(
@@ -204,7 +208,8 @@ class Rebuilder:
             of_layers = module is None or str(module).startswith(("keras.layers", "keras.src.layers"))
             # An HDF5 file of Keras 3 calls the operation Multiply as it calls the layer, which says if it is trained.
             operation = module is None and self.era.keras >= 3 and "trainable" not in entry["config"]
-            if name not in LAYERS or not of_layers or operation:
+            operation = operation and _module_of(name) is not None
+            if drift.RENAMED.get(name, name) not in LAYERS or not of_layers or operation:
                 return keras.saving.deserialize_keras_object(_with_module(_alone(entry)))
             name, config = drift.mend(name, self._inner(entry["config"], path), self.era.keras)
             return getattr(keras.layers, name).from_config(config)
@@ -223,7 +228,8 @@ class Rebuilder:
         return mended
 
     def _mended(self, entry: Any, path: Path) -> Any:
-        if not isinstance(entry, dict) or entry.get("class_name") not in LAYERS:
+        name = str(entry.get("class_name")) if isinstance(entry, dict) else ""
+        if drift.RENAMED.get(name, name) not in LAYERS:
             return entry
         name, config = drift.mend(entry["class_name"], self._inner(entry["config"], path), self.era.keras)
         return {"class_name": name, "config": config, "module": "keras.layers", "registered_name": None}
@@ -304,10 +310,13 @@ def _with_module(entry: dict[str, Any]) -> dict[str, Any]:
 
     if entry.get("module") is not None or entry["class_name"] in keras.saving.get_custom_objects():
         return entry
-    for module in sorted(OPERATIONS):
-        if hasattr(sys.modules.get(module), str(entry["class_name"])):
-            return {**entry, "module": module, "registered_name": entry["class_name"]}
-    return entry
+    module = _module_of(str(entry["class_name"]))
+    return entry if module is None else {**entry, "module": module, "registered_name": entry["class_name"]}
+
+
+def _module_of(name: str) -> str | None:
+    """The module that holds an operation of keras.ops."""
+    return next((module for module in sorted(OPERATIONS) if hasattr(sys.modules.get(module), name)), None)
 
 
 def _sequential_layers(config: Any) -> list[dict[str, Any]]:

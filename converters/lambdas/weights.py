@@ -16,6 +16,7 @@ import numpy as np
 
 from converters.errors import ModelError
 from converters.lambdas.archive import ModelArchive
+from converters.lambdas.cudnn import from_cudnn
 from converters.lambdas.graph import Part
 from converters.lambdas.limits import show
 
@@ -88,7 +89,8 @@ def _from_hdf5(path: Path, model: Part, lambdas: Collection[str]) -> None:
             what = "whose function would have to use them" if extra[0] in lambdas else "which has none in its config"
             raise ModelError(f"{path} holds weights for layer {show(extra[0])}, {what}")
         for name, variables in wanted.items():
-            _assign(path, name, variables, [(leaf, group[name][leaf]) for leaf in stored[name]])
+            arrays = from_cudnn(variables, [group[name][leaf] for leaf in stored[name]])
+            _assign(path, name, variables, list(zip(stored[name], arrays, strict=True)))
 
 
 def _weight_names(group: Any) -> list[str]:
