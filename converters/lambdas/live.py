@@ -20,6 +20,7 @@ __all__ = ["function_of", "lambda_layers", "read_function"]
 
 _MODULES: Final[Mapping[str, str]] = {
     "keras": "keras", "keras.backend": "K", "keras.ops": "ops", "keras.activations": "activations", "numpy": "np",
+    "keras.layers": "keras.layers",
     "math": "math", "tensorflow": "tf", "tensorflow.compat.v1": "tf1", "tensorflow.math": "tf.math",
     "tensorflow.nn": "tf.nn", "tensorflow.image": "tf.image", "tensorflow.linalg": "tf.linalg",
 }  # fmt: skip

@@ -6,7 +6,7 @@ Plain Python constants and NumPy arrays stand for themselves; the rest are the t
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from converters.errors import ModelError
@@ -15,6 +15,8 @@ from converters.lambdas import expression as ex
 __all__ = [
     "Closure",
     "Era",
+    "Function",
+    "LayerObject",
     "Library",
     "Method",
     "OpenSize",
@@ -110,6 +112,30 @@ class Closure:
 
 
 @dataclasses.dataclass(frozen=True)
+class Function:
+    """A stored function with all that stands beside its bytecode.
+
+    function: its expression. free: values of closure variables by name. values: of arguments that have one: defaults,
+    the layer's `arguments`. unused: calls whose result the function does not use.
+    given: values of global names, for a function of a model in memory or of a text.
+    """
+
+    function: ex.Lambda
+    free: Mapping[str, Value] = dataclasses.field(default_factory=dict)
+    values: Mapping[str, Value] = dataclasses.field(default_factory=dict)
+    unused: tuple[ex.Node, ...] = ()
+    given: Mapping[str, Value] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class LayerObject:
+    """A layer without weights that the function made. call: what it gives for its input, with the Builder to use."""
+
+    name: str
+    call: Callable[[Any, Value], Value]
+
+
+@dataclasses.dataclass(frozen=True)
 class Era:
     """Which libraries a function was written for, as far as the file tells; None where it does not.
 
@@ -139,6 +165,8 @@ def describe(value: Value) -> str:
         return f"the method .{value.name}"
     if isinstance(value, Closure):
         return "a function"
+    if isinstance(value, LayerObject):
+        return f"a layer {value.name}"
     if isinstance(value, bool | int | float | str) or value is None:
         return repr(value)[:60]
     return f"a {type(value).__name__}"
