@@ -36,7 +36,13 @@ def _import() -> Any:
     return interpreter
 
 
-def _interpreter(path: Path, kernels: str, keep_all: bool = False) -> Any:
+def interpreter_of(path: Path, kernels: str, keep_all: bool = False) -> Any:
+    """LiteRT's interpreter of a file, its tensors not yet allocated; with `keep_all` it overwrites none of them.
+
+    Raises:
+        ConversionError: LiteRT refuses the file.
+        RuntimeUnavailableError: LiteRT is not installed, or has not got what the file needs.
+    """
     litert = _import()
     try:
         return litert.Interpreter(
@@ -70,7 +76,7 @@ class LiteRT:
         return f"ai-edge-litert {importlib.metadata.version('ai-edge-litert')}"
 
     def open(self, artifact: Artifact) -> LiteRTSession:
-        interpreter = _interpreter(artifact.path, self._kernels)
+        interpreter = interpreter_of(artifact.path, self._kernels)
         try:
             interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
@@ -102,7 +108,7 @@ class LiteRTSession(ClosingSession):
         if self._traced is None:
             # XNNPACK keeps what lies inside its part of the graph to itself, so LiteRT's own kernels stand in for it.
             kernels = OPTIMISED if self._kernels == XNNPACK else self._kernels
-            self._traced = _Traced(_interpreter(self._artifact.path, kernels, keep_all=True))
+            self._traced = _Traced(interpreter_of(self._artifact.path, kernels, keep_all=True))
         return self._traced
 
 
@@ -153,7 +159,7 @@ def names_in_file_order(artifact: Artifact) -> tuple[list[str], list[str]]:
         ConversionError: LiteRT cannot read the file.
         RuntimeUnavailableError: LiteRT is not installed.
     """
-    interpreter = _interpreter(artifact.path, OPTIMISED)
+    interpreter = interpreter_of(artifact.path, OPTIMISED)
     (signature,) = interpreter._get_full_signature_list().values()
     order = []
     for details, by_name in (

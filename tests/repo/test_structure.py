@@ -18,8 +18,11 @@ MAY_IMPORT = {
     "exporter.models": {"exporter.models", "converters"},
     "exporter.runtimes": {"exporter.runtimes", "exporter.formats", "converters"},
     "exporter.parity": {"exporter.parity"},
+    "exporter.bench": {"exporter.bench", "exporter.runtimes", "converters"},
     "exporter.report": {
         "exporter.report",
+        "exporter.bench.result",
+        "exporter.bench.statistics",
         "exporter.parity",
         "exporter.models.inspection",
         "exporter.runtimes.status",
