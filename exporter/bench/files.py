@@ -69,20 +69,29 @@ def _read_tflite(path: Path) -> Read:
     operations = interpreter._get_ops_details()
     computed = {int(index) for operation in operations for index in operation["outputs"]}
     given = {tensor["index"] for tensor in interpreter.get_input_details()}
+    names = _signature_names(interpreter)
     kinds = {tensor["index"]: _dtype(tensor["dtype"]) for tensor in tensors}
     constants = [kind for index, kind in kinds.items() if index not in computed | given]
     return (
-        tuple(map(_spec, interpreter.get_input_details())),
-        tuple(map(_spec, interpreter.get_output_details())),
+        tuple(_spec(detail, names) for detail in interpreter.get_input_details()),
+        tuple(_spec(detail, names) for detail in interpreter.get_output_details()),
         _precision([kinds[index] for index in computed if index in kinds], constants),
     )
 
 
-def _spec(detail: Mapping[str, Any]) -> TensorSpec:
+def _signature_names(interpreter: Any) -> dict[int, str]:
+    """By number, what the file's one signature calls its inputs and outputs; a file need not have one."""
+    signatures = list(interpreter._get_full_signature_list().values())
+    if len(signatures) != 1:
+        return {}
+    return {index: name for part in ("inputs", "outputs") for name, index in signatures[0][part].items()}
+
+
+def _spec(detail: Mapping[str, Any], names: Mapping[int, str]) -> TensorSpec:
     scale, zero_point = detail["quantization"]
     shape = tuple(None if size < 0 else int(size) for size in detail["shape_signature"])
     return TensorSpec(
-        detail["name"],
+        names.get(detail["index"], detail["name"]),
         shape,
         _dtype(detail["dtype"]),
         "NHWC" if len(shape) == 4 else None,

@@ -18,9 +18,10 @@ MAY_IMPORT = {
     "exporter.models": {"exporter.models", "converters"},
     "exporter.runtimes": {"exporter.runtimes", "exporter.formats", "converters"},
     "exporter.parity": {"exporter.parity"},
-    "exporter.bench": {"exporter.bench", "exporter.runtimes", "converters"},
+    "exporter.bench": {"exporter.bench", "exporter.runtimes", "exporter.parity", "converters"},
     "exporter.report": {
         "exporter.report",
+        "exporter.bench.profile",
         "exporter.bench.result",
         "exporter.bench.statistics",
         "exporter.parity",
