@@ -152,6 +152,11 @@ class _Bench:
         options = self._options
         formats = options.formats or tuple(name for name in TIMERS if options.precision in FORMATS[name].precisions)
         wants_none, wants_naive = ("none" in options.against, "naive" in options.against)
+        if not formats:
+            raise OptionError(
+                f"{source.name}: {' and '.join(TIMERS)} cannot be written in {options.precision}; "
+                f"a ready file of that precision can be timed as it is"
+            )
         if options.against and source.keras is None:
             raise OptionError(f"{source.origin}: --against needs a Keras model; a SavedModel holds none")
         bare = self._bare(source) if wants_none else None

@@ -6,6 +6,7 @@ or a thread pool, and because a new process is a new draw of where memory comes 
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import dataclasses
 import random
@@ -21,6 +22,7 @@ import numpy as np
 from converters.artifact import Artifact
 from converters.errors import OptionError
 from exporter.bench.files import FileInput, file_inputs
+from exporter.bench.machine import usable_cores
 from exporter.bench.statistics import median
 from exporter.runtimes.process import WORKERS, Worker, WorkerSession, python_worker
 
@@ -98,7 +100,10 @@ def take_times(
             raise OptionError(f"{artifact.path}: {artifact.format} is not timed; {', '.join(TIMERS)} are")
     turns = random.Random(SEED)
     made = [_Collected() for _ in artifacts]
-    with tempfile.TemporaryDirectory(prefix="cbam-bench-") as folder:
+    with (
+        tempfile.TemporaryDirectory(prefix="cbam-bench-") as folder,
+        concurrent.futures.ThreadPoolExecutor(max_workers=usable_cores()) as pool,
+    ):
         inputs = [
             write_inputs(file_inputs(each.path, each.format), Path(folder, f"{at}.npz"))
             for at, each in enumerate(artifacts)
@@ -106,10 +111,13 @@ def take_times(
         for launch in range(launches):
             on_step(f"timing on {threads} thread{'s' * (threads > 1)}, launch {launch + 1} of {launches}")
             with contextlib.ExitStack() as stack:
-                opened = [
-                    stack.enter_context(MeasuringSession(artifact, given, threads))
-                    for artifact, given in zip(artifacts, inputs, strict=True)
+                # Opening is not timed, so all open at once; each session is closed whatever becomes of the others.
+                opening = [
+                    pool.submit(MeasuringSession, *pair, threads) for pair in zip(artifacts, inputs, strict=True)
                 ]
+                for each in opening:
+                    stack.callback(_close, each)
+                opened = [each.result() for each in opening]
                 _one_launch(opened, made, seconds / launches, turns)
     return [each.times() for each in made]
 
@@ -186,6 +194,11 @@ class _Collected:
             self.peak,
             self.empty,
         )
+
+
+def _close(opening: concurrent.futures.Future[MeasuringSession]) -> None:
+    if opening.exception() is None:
+        opening.result().close()
 
 
 def _one_launch(

@@ -21,6 +21,8 @@ _SLOWEST: Final = 4
 """Operations of a block that are named in a table; --json has all."""
 
 _MIB: Final = 2**20
+_WORDS: Final = 24
+"""Columns of a terminal that a cell of words needs."""
 
 
 def bench_json(report: BenchReport) -> dict[str, Any]:
@@ -192,8 +194,17 @@ def _print_times(out: Console, members: Sequence[Measured], timings: Sequence[Ti
 def _print_comparisons(out: Console, report: BenchReport, members: Sequence[Measured]) -> None:
     labels = {each.candidate.label: each for each in members}
     for each in report.comparisons:
-        if each.label in labels and each.against in labels:
+        if each.label in labels and each.against in labels and _tells(members, each):
             _print_comparison(out, each, labels[each.label], labels[each.against])
+
+
+def _tells(members: Sequence[Measured], found: Comparison) -> bool:
+    """Whether a pair answers a question: ours or the stock file beside what is asked about. --json has all pairs."""
+    roles = {each.candidate.label: each.candidate.role for each in members}
+    pair = (roles[found.label], roles[found.against])
+    if pair == (Role.NAIVE, Role.NONE):
+        return found.label == next(label for label, role in roles.items() if role is Role.NAIVE)
+    return pair != (Role.NAIVE, Role.NAIVE)
 
 
 def _print_across(out: Console, report: BenchReport, groups: Sequence[Sequence[Measured]]) -> None:
@@ -239,7 +250,7 @@ def _print_blocks(out: Console, measured: Measured) -> None:
     ]
     out.print()
     headings = ("block", "kind", "map", "us", "fused us", "its slowest operations, us")
-    _print_rows(out, headings, rows)
+    _print_rows(out, headings, rows, folds=True)
     total = sum(block.whole for block in blocks)
     single = next((timing.wall.median for timing in measured.timings if timing.threads == 1), None)
     share = "" if single is None else f", {total / 10 / single:.0f}% of an inference"
@@ -282,15 +293,21 @@ def _print_conditions(out: Console, report: BenchReport) -> None:
         out.print(Text(f"  warning: {line}", style="bold yellow"), soft_wrap=True)
 
 
-def _print_rows(out: Console, headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """A table, or where the terminal is too narrow for it, a line for each figure: none is ever cut."""
+def _print_rows(out: Console, headings: Sequence[str], rows: Iterable[Sequence[str]], folds: bool = False) -> None:
+    """A table, or where the terminal is too narrow for it, a line for each figure: none is ever cut.
+
+    `folds`: the last column holds words, which may take several lines.
+    """
+    kept = [tuple(row) for row in rows]
+    fixed = len(headings) - folds
+    widths = [max(len(row[place]) for row in (headings, *kept)) for place in range(fixed)]
     table = Table(box=box.SIMPLE_HEAD)
     for place, heading in enumerate(headings):
-        table.add_column(heading, justify="left" if place == 0 else "right", no_wrap=True)
-    kept = [tuple(row) for row in rows]
+        words = place == 0 or place >= fixed
+        table.add_column(heading, justify="left" if words else "right", no_wrap=place < fixed)
     for row in kept:
         table.add_row(*map(Text, row))
-    if out.measure(table).minimum <= out.width:
+    if sum(widths) + 2 * len(headings) + 2 + folds * _WORDS <= out.width:
         out.print(table)
         return
     for row in kept:

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from converters.errors import OptionError, RuntimeUnavailableError
 from exporter.bench.result import BenchReport, Measured, Role
+from exporter.bench.statistics import Difference
 
 SUFFIXES: Final = (".svg", ".png")
 _COLOURS: Final = {Role.OURS: "#1b6ca8", Role.NAIVE: "#9aa5b1", Role.NONE: "#d9dee4", Role.GIVEN: "#4c956c"}
@@ -54,7 +55,8 @@ def write_chart(report: BenchReport, path: Path) -> None:
                 panel.set_yticklabels([])
     versions = ", ".join(f"{name} {found}" for name, found in report.versions.items() if found)
     figure.supxlabel(
-        f"ms an inference, median over {report.launches} launches with its interval; ratio to the first bar\n"
+        f"ms an inference, median over {report.launches} launches with its interval; x: ratio to the stock converter, "
+        f"else to the first\n"
         f"{report.machine.processor}, {report.machine.cores} cores; {versions}",
         fontsize=7,
     )
@@ -71,23 +73,32 @@ def _draw(panel: Any, report: BenchReport, members: Sequence[Measured], column: 
     timings = [each.timings[column] for each in members]
     places = range(len(members))
     medians = [timing.wall.median for timing in timings]
+    base = next((place for place in places if members[place].candidate.role is Role.NAIVE), 0)
     panel.barh(places, medians, color=[_COLOURS[each.candidate.role] for each in members], height=0.66)
-    for place, (each, timing) in enumerate(zip(members, timings, strict=True)):
+    for place, timing in enumerate(timings):
         low, high = timing.wall.low, timing.wall.high
         if low is not None and high is not None:
             panel.plot([low, high], [place, place], color="black", linewidth=1.2, marker="|", markersize=5)
         text = f"{timing.wall.median:.4g}"
-        if place:
-            found = report.comparison(each.candidate.label, members[0].candidate.label, timing.threads)
-            text += f"  x{found.wall.median:.2f}"
+        if place != base:
+            text += f"  x{_ratio(report, members, (place, base), timing.threads)}"
         end = max(timing.wall.median, high or 0.0)
         panel.annotate(text, (end, place), xytext=(5, 0), textcoords="offset points", va="center", fontsize=8)
     names = [_name(each) for each in members]
     panel.set_yticks(list(places), names, fontsize=8)
     panel.invert_yaxis()
-    panel.set_xlim(0, 1.3 * max(max(medians), *(timing.wall.high or 0.0 for timing in timings)))
+    panel.set_xlim(0, 1.45 * max(max(medians), *(timing.wall.high or 0.0 for timing in timings)))
     panel.tick_params(axis="x", labelsize=8)
     panel.spines[["top", "right"]].set_visible(False)
+
+
+def _ratio(report: BenchReport, members: Sequence[Measured], pair: tuple[int, int], threads: int) -> str:
+    """How many times as long the first takes as the second; the report has each pair once, the later first."""
+    later, earlier = sorted(pair, reverse=True)
+    found = report.comparison(members[later].candidate.label, members[earlier].candidate.label, threads)
+    ratio = found.wall.median if pair[0] == later else 1 / found.wall.median
+    noise = " (not resolved)" if found.difference is Difference.NOT_RESOLVED else ""
+    return f"{ratio:.2f}{noise}"
 
 
 def _name(measured: Measured) -> str:
