@@ -195,13 +195,15 @@ class _Bench:
             path = self._folder / f"{len(self.candidates)}-naive{FORMATS[format_name].suffix}"
             try:
                 artifact = open_artifact(make_naive(way, source.keras, _calibration(source), path))
+                runtime(TIMERS[format_name].runtime).open(artifact).close()
             except ConversionError as error:
-                self._notes.append(f"{source.name}: {error}")
+                told = str(error).removeprefix(f"{path.name}: ")
+                self._notes.append(f"{source.name} {format_name}, {way.name}: not timed: {told}")
                 continue
             made += 1
             self._add(Candidate(source.name, Role.NAIVE, way.name, artifact))
         if not made:
-            raise ConversionError(f"{source.name}: no stock converter can write it as {format_name}: {self._notes[-1]}")
+            raise ConversionError(f"--against naive: no stock converter makes a file that runs; {self._notes[-1]}")
 
     def _add(self, candidate: Candidate) -> None:
         labels = {each.label for each in self.candidates}

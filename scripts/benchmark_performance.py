@@ -4,8 +4,8 @@
 
 Each model is a backbone with CBAM as people write it by hand in Keras (`SPELLINGS`), random weights, logits. Of each
 come its export by cbam-export, the stock converters' files of the very same model, and its export without attention;
-they take turns on one thread and on two (`exporter.benchmark`). Prints a Markdown table: the ratio to the stock converter
-with its interval, the goal, the largest difference of outputs, and the attention tax before and after.
+they take turns on one thread and on two (`exporter.benchmark`). Prints a Markdown table: the ratio to the stock
+converter with its interval, the goal, the largest difference of outputs, and the attention tax before and after.
 To add a model or a kind of artifact, add a row to MODELS or KINDS.
 """
 

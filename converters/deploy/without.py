@@ -42,8 +42,11 @@ def without_attention(model: Any) -> tuple[Any, tuple[Block, ...]]:
         if isinstance(call.operation, keras.layers.Layer) and call.operation.weights:
             copies[id(call.operation)].set_weights(call.operation.get_weights())
         known.update(zip(call.outputs, made, strict=True))
-    outputs = [_value(tensor, cut, known) for tensor in flat.outputs]
-    rebuilt = keras.Model([known[tensor] for tensor in flat.inputs], outputs, name=f"{model.name}_without")
+    values = {id(tensor.keras): known[tensor] for tensor in flat.inputs}
+    inputs = keras.tree.map_structure(lambda tensor: values[id(tensor)], model.input)
+    made_last = iter([_value(tensor, cut, known) for tensor in flat.outputs])
+    outputs = keras.tree.map_structure(lambda tensor: next(made_last), model.output)
+    rebuilt = keras.Model(inputs, outputs, name=f"{model.name}_without")
     return rebuilt, blocks
 
 

@@ -26,6 +26,10 @@ class Cutter:
         self._model = schema.ModelT.InitFromPackedBuf(path.read_bytes(), 0)
         self._values = _run_once(path)
 
+    def value(self, tensor: int) -> np.ndarray:
+        """What that tensor was in the run."""
+        return self._values[tensor]
+
     def cut(self, operations: Iterable[int], model: Path, values: Path) -> None:
         """Write a file of these operations alone, and the arrays to run it on, by the number of its inputs.
 

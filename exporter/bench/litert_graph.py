@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from exporter.bench.graph import Graph, Node
-from exporter.runtimes.litert import OPTIMISED, XNNPACK, interpreter_of
+from exporter.runtimes.litert import OPTIMISED, XNNPACK, allocate, interpreter_of
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ def open_graph(path: Path) -> Opened:
         ConversionError: LiteRT refuses the file.
     """
     interpreter = interpreter_of(path, XNNPACK)
-    interpreter.allocate_tensors()
+    allocate(interpreter, path)
     listed = interpreter._get_ops_details()
     operations = [each for each in listed if each["op_name"] != "DELEGATE"]
     parts = [each for each in listed if each["op_name"] == "DELEGATE"]

@@ -54,6 +54,19 @@ def interpreter_of(path: Path, kernels: str, keep_all: bool = False) -> Any:
         raise _refusal(path, error) from error
 
 
+def allocate(interpreter: Any, path: Path) -> None:
+    """Plan the memory of a file's interpreter, and with XNNPACK its partitions.
+
+    Raises:
+        ConversionError: LiteRT or XNNPACK refuses the file.
+        RuntimeUnavailableError: LiteRT has not got what the file needs.
+    """
+    try:
+        interpreter.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        raise _refusal(path, error) from error
+
+
 def _refusal(path: Path, error: Exception) -> ConversionError | RuntimeUnavailableError:
     text = " ".join(str(error).split())[:300]
     if "Select TensorFlow op" in text:
@@ -77,10 +90,7 @@ class LiteRT:
 
     def open(self, artifact: Artifact) -> LiteRTSession:
         interpreter = interpreter_of(artifact.path, self._kernels)
-        try:
-            interpreter.allocate_tensors()
-        except (ValueError, RuntimeError) as error:
-            raise _refusal(artifact.path, error) from error
+        allocate(interpreter, artifact.path)
         return LiteRTSession(interpreter, artifact, self._kernels, f"{self.version()} ({_KERNELS[self._kernels]})")
 
 
