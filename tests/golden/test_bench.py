@@ -16,10 +16,12 @@ from rich.console import Console
 
 from converters.artifact import Artifact, Precision
 from converters.errors import ConversionError, ModelError, OptionError
-from exporter import BenchOptions, ExportOptions, add_cbam, benchmark, build_model, export
+from exporter import BenchOptions, ExportOptions, add_cbam, benchmark, build_model, cli_bench, export
 from exporter.bench.naive import NAIVE, make_naive
+from exporter.bench.options import AGAINST
 from exporter.bench.result import BenchReport, Role
 from exporter.bench.statistics import Difference
+from exporter.bench.timing import TIMERS
 from exporter.report.bench import bench_json, print_bench
 from exporter.report.chart import check_chart, write_chart
 
@@ -159,6 +161,7 @@ def test_ready_files_stand_side_by_side_with_or_without_sidecar(
     assert (tmp_path / "times.svg").is_file()
 
 
+@pytest.mark.slow
 def test_a_stock_int8_file_is_timed_or_its_refusal_is_told(files: dict[str, Artifact], tmp_path: Path) -> None:
     images = np.random.default_rng(0).random((8, 24, 24, 3), np.float32)
     (way,) = NAIVE["tflite", Precision.INT8]
@@ -172,7 +175,7 @@ def test_a_stock_int8_file_is_timed_or_its_refusal_is_told(files: dict[str, Arti
     assert [block.channels for block in second.structure.blocks if block.kind == "cbam"] == [16, 32, 64]
     # A gamma of 0 makes the spatial gate constant; the stock converter writes a file that XNNPACK does not open.
     path = make_naive(way, small("paper"), [images], tmp_path / "dead.tflite")
-    with pytest.raises(ConversionError, match="dead.tflite: LiteRT refuses it: failed to create XNNPACK runtime"):
+    with pytest.raises(ConversionError, match="LiteRT refuses it: failed to create XNNPACK runtime"):
         benchmark(path, quick)
 
 
@@ -203,6 +206,11 @@ def test_nonsense_is_refused_in_one_line(
     assert ran.stdout == ""
     (line,) = [line for line in ran.stderr.splitlines() if line.startswith("error: ")]
     assert message in line
+
+
+def test_what_the_command_offers_is_what_there_is() -> None:
+    assert tuple(TIMERS) == cli_bench.TIMED
+    assert cli_bench.AGAINST == AGAINST
 
 
 def test_what_cannot_be_compared_is_refused(tmp_path: Path, files: dict[str, Artifact]) -> None:

@@ -79,7 +79,14 @@ def test_what_only_lists_imports_nothing_heavy(module: str) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["export", "--help"], ["inspect", "--help"], ["models", "--help"], ["runtimes", "install", "--help"]],
+    [
+        ["--help"],
+        ["export", "--help"],
+        ["inspect", "--help"],
+        ["models", "--help"],
+        ["runtimes", "install", "--help"],
+        ["bench", "--help"],
+    ],
 )
 def test_help_imports_no_tensorflow(arguments: list[str]) -> None:
     code = (
