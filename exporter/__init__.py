@@ -10,6 +10,7 @@ from typing import Any, Final
 
 _NAMES: Final = {
     "BLOG": "exporter.models.dialect",
+    "BenchOptions": "exporter.bench.options",
     "CBAM": "exporter.models.cbam",
     "PAPER": "exporter.models.dialect",
     "TIMM": "exporter.models.dialect",
@@ -18,6 +19,7 @@ _NAMES: Final = {
     "ExportOptions": "exporter.options",
     "SpatialAttention": "exporter.models.cbam",
     "add_cbam": "exporter.models.insert",
+    "benchmark": "exporter.benchmarking",
     "build_model": "exporter.models.backbones",
     "cbam_module": "exporter.models.cbam",
     "channel_attention": "exporter.models.cbam",

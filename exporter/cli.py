@@ -13,6 +13,7 @@ import click
 
 from converters.artifact import Precision
 from converters.errors import OptionError, closest
+from exporter.cli_bench import bench
 from exporter.cli_runtimes import runtimes
 from exporter.formats import FORMATS, PRECISIONS
 from exporter.parameters import BatchSize, NamedText, Shape, ValueRange
@@ -258,6 +259,7 @@ def models(
 
 
 cbam.add_command(runtimes)
+cbam.add_command(bench)
 
 
 def _read_labels(path: Path) -> tuple[str, ...]:

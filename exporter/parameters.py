@@ -76,3 +76,17 @@ class NamedText(click.ParamType[tuple[str, str]]):
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "it is not UTF-8"
             self.fail(f"{str(path)!r} cannot be read ({reason})", param, ctx)
+
+
+class Threads(click.ParamType[tuple[int | str, ...]]):
+    """Numbers of at least 1 and `all`, with commas between."""
+
+    name = "N,...|all"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int | str, ...]:
+        if isinstance(value, tuple):
+            return value
+        parts = [part.strip() for part in str(value).split(",")]
+        if not all(part == "all" or (part.isdecimal() and int(part) >= 1) for part in parts):
+            self.fail(f"{value!r} is not numbers of at least 1 or 'all', such as 1,all", param, ctx)
+        return tuple("all" if part == "all" else int(part) for part in parts)

@@ -18,8 +18,12 @@ MAY_IMPORT = {
     "exporter.models": {"exporter.models", "converters"},
     "exporter.runtimes": {"exporter.runtimes", "exporter.formats", "converters"},
     "exporter.parity": {"exporter.parity", "converters.artifact", "converters.errors"},  # NumPy and plain data
+    "exporter.bench": {"exporter.bench", "exporter.runtimes", "exporter.parity", "converters"},
     "exporter.report": {
         "exporter.report",
+        "exporter.bench.profile",
+        "exporter.bench.result",
+        "exporter.bench.statistics",
         "exporter.parity",
         "exporter.models.inspection",
         "exporter.runtimes.status",
@@ -77,7 +81,14 @@ def test_what_only_lists_imports_nothing_heavy(module: str) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["export", "--help"], ["inspect", "--help"], ["models", "--help"], ["runtimes", "install", "--help"]],
+    [
+        ["--help"],
+        ["export", "--help"],
+        ["inspect", "--help"],
+        ["models", "--help"],
+        ["runtimes", "install", "--help"],
+        ["bench", "--help"],
+    ],
 )
 def test_help_imports_no_tensorflow(arguments: list[str]) -> None:
     code = (
