@@ -67,12 +67,15 @@ class Builder:
     """Makes the operations of one call of one Lambda.
 
     Attributes:
+        masks: whether masks of sequences go about in the model.
         operations: the Keras operations made, in order.
         assumptions: what was taken for granted, each once, in order.
     """
 
-    def __init__(self, era: Era, limits: BuildLimits | None = None, spent: Spent | None = None) -> None:
-        self.era = era
+    def __init__(
+        self, era: Era, limits: BuildLimits | None = None, spent: Spent | None = None, masks: bool = False
+    ) -> None:
+        self.era, self.masks = era, masks
         self.limits = limits or BuildLimits()
         self.operations: list[Any] = []
         self.spent = spent or Spent()

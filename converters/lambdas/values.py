@@ -141,13 +141,14 @@ class Era:
 
     keras: the major version, 2 or 3. tensorflow: 1 or 2. data_format: `channels_last` or `channels_first`, of the
     model's layers. centred: whether keras.backend.resize_images, and with it UpSampling2D, samples at the centres of
-    pixels: not in Keras below 2.4, but in tf.keras from 1.14 on.
+    pixels: not in Keras below 2.4, but in tf.keras from 1.14 on. keeps_mask: see `masks.keeps`.
     """
 
     keras: int = 2
     tensorflow: int | None = None
     data_format: str | None = None
     centred: bool | None = None
+    keeps_mask: bool | None = None
 
 
 def describe(value: Value) -> str:

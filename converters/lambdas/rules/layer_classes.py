@@ -60,6 +60,8 @@ def _making(name: str) -> Callable[..., LayerObject]:
 def _called(builder: Builder, name: str, config: dict[str, Value], tensor: Value) -> Value:
     import keras
 
+    if builder.masks:
+        builder.refuse(f"it calls a layer {name} in a model that masks steps, and which reach it is not certain")
     if not isinstance(tensor, Tensor) or tensor.dtype != "float32":
         kind = f"{tensor.dtype} tensor" if isinstance(tensor, Tensor) else describe(tensor)
         builder.refuse(f"it calls a layer {name} on a {kind}, which Keras may cast first")
