@@ -40,7 +40,7 @@ COMPARISON = {"artifact", "against", "threads", "ratio", "low", "high", "confide
 
 def small(dialect: str = "paper") -> Any:
     keras.utils.set_random_seed(1)
-    plain = build_model("small-cnn", input_shape=(24, 24, 3), classes=5, classifier_activation=None)
+    plain = build_model("small-cnn", input_shape=(24, 24, 3), classes=5, classifier_activation=None, widths=(8, 16))
     return add_cbam(plain, after="*_relu", name="little", dialect=dialect)
 
 
@@ -80,7 +80,7 @@ def test_candidates_stand_in_order_and_compute_the_same(report: BenchReport) -> 
             assert each.agreement.relative < 1e-4
             assert each.agreement.reference.startswith("Keras ")
             assert each.structure.blocks is not None
-            assert [block.channels for block in each.structure.blocks] == [16, 32, 64]
+            assert [block.channels for block in each.structure.blocks] == [8, 16]
 
 
 def test_every_figure_of_a_timing_is_there(report: BenchReport) -> None:
@@ -172,7 +172,7 @@ def test_a_stock_int8_file_is_timed_or_its_refusal_is_told(files: dict[str, Arti
     second = found.measured[1]
     assert second.agreement is not None  # beside the first file, another dialect: it only has to be told
     assert second.structure.blocks is not None
-    assert [block.channels for block in second.structure.blocks if block.kind == "cbam"] == [16, 32, 64]
+    assert [block.channels for block in second.structure.blocks if block.kind == "cbam"] == [8, 16]
     # A gamma of 0 makes the spatial gate constant; the stock converter writes a file that XNNPACK does not open.
     path = make_naive(way, small("paper"), [images], tmp_path / "dead.tflite")
     with pytest.raises(ConversionError, match="LiteRT refuses it: failed to create XNNPACK runtime"):
