@@ -152,7 +152,7 @@ def rows(model: Model, kind: Kind, report: BenchReport) -> list[str]:
         if ours.agreement is not None and ours.agreement.relative is not None:
             apart += f" ({ours.agreement.relative:.1e})"
         times = [f"{each.timings[place].wall.median:.4g}" for each in (none, naive, ours)]
-        ratio = f"{found.wall.median:.3f}"
+        ratio = f"{found.wall.median:.3f} (cpu {found.cpu.median:.3f})"
         cells = [model.title, kind.title, str(threads), *times, ratio, _interval(found.wall), goal, verdict, apart]
         tax_goal = f" (goal {kind.tax:.0%})" if threads == 1 and model.name == TAXED else ""
         cells.append(f"{taxes[0].median - 1:.0%} -> {taxes[1].median - 1:.0%}{tax_goal}")

@@ -26,13 +26,11 @@ class Graph:
     Attributes:
         nodes: the operations.
         shapes: of tensors, the batch with them; those that are not known are missing.
-        channels_last: whether a map of rank 4 is (N, H, W, C); else it is (N, C, H, W).
         bytes_of: bytes of one element, of tensors whose type is known.
     """
 
     nodes: tuple[Node, ...]
     shapes: Mapping[str, tuple[int, ...]]
-    channels_last: bool
     bytes_of: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
 
@@ -44,7 +42,7 @@ class Gate:
         kind: `channel`, one factor a channel; `spatial`, one factor a place.
         nodes: the places in `Graph.nodes` of all that computes the factor, and of the product, in order.
         source, output: the map and the product.
-        shape: of the map, as it is stored.
+        shape: of the map, (N, H, W, C), whatever its layout is.
     """
 
     kind: GateKind
@@ -116,34 +114,43 @@ def _gates(graph: Graph) -> Iterable[Gate]:
     for place, node in enumerate(graph.nodes):
         if node.op not in _PRODUCTS:
             continue
-        factors = [name for name in node.inputs if name in graph.shapes]
-        if len(factors) != 2:  # weights of QLinearMul's scales are no tensors of a shape that counts
+        given = node.inputs[:4:3] if node.op == "QLinearMul" else node.inputs  # behind each its scale and zero point
+        factors = [name for name in given if name in graph.shapes]
+        if len(factors) != 2:
             continue
         for source, factor in (tuple(factors), tuple(reversed(factors))):
-            kind = _broadcast(graph, source, factor)
-            if kind is None:
+            gate = _broadcast(graph, source, factor)
+            if gate is None:
                 continue
+            kind, shape = gate
             roots = set(_same(graph, makers, source))
             found = _between(graph, makers, roots, factor)
             if found:
                 output = node.outputs[0]
                 nodes = (*sorted(found), place)
-                yield Gate(kind, nodes, source, output, graph.shapes[source])
+                yield Gate(kind, nodes, source, output, shape)
                 break
 
 
-def _broadcast(graph: Graph, source: str, factor: str) -> GateKind | None:
-    """How a factor broadcasts over a map of rank 4, if it does. A shorter shape is filled up from the front."""
-    if len(graph.shapes[source]) != 4 or len(graph.shapes[factor]) > 4:
+def _broadcast(graph: Graph, source: str, factor: str) -> tuple[GateKind, tuple[int, ...]] | None:
+    """How a factor broadcasts over a map of rank 4, if it does, and the map's shape as (N, H, W, C).
+
+    The factor tells the layout: a runtime may change that from one operation to the next. A shorter shape is filled up
+    from the front.
+    """
+    shape = graph.shapes[source]
+    if len(shape) != 4 or len(graph.shapes[factor]) > 4:
         return None
     filled = (1,) * (4 - len(graph.shapes[factor])) + graph.shapes[factor]
-    of_map, of_factor = list(graph.shapes[source][1:]), list(filled[1:])
-    if not graph.channels_last:
-        of_map, of_factor = [*of_map[1:], of_map[0]], [*of_factor[1:], of_factor[0]]
-    height, width, channels = of_map
-    if of_factor == [1, 1, channels] and height * width > 1:
-        return "channel"
-    return "spatial" if of_factor == [height, width, 1] and channels > 1 else None
+    for order in ((0, 1, 2, 3), (0, 2, 3, 1)):
+        turned = tuple(shape[axis] for axis in order)
+        _, height, width, channels = turned
+        of_factor = tuple(filled[axis] for axis in order)[1:]
+        if of_factor == (1, 1, channels) and height * width > 1:
+            return "channel", turned
+        if of_factor == (height, width, 1) and channels > 1:
+            return "spatial", turned
+    return None
 
 
 def _between(graph: Graph, makers: Mapping[str, int], roots: set[str], end: str) -> set[int]:
@@ -180,9 +187,8 @@ def _same(graph: Graph, makers: Mapping[str, int], name: str) -> list[str]:
 
 def _block(graph: Graph, chain: list[Gate]) -> AttentionBlock:
     first = chain[0]
-    shape = first.shape
-    height, width, channels = shape[1:] if graph.channels_last else (shape[2], shape[3], shape[1])
-    elements = shape[0] * height * width * channels
+    batch, height, width, channels = first.shape
+    elements = batch * height * width * channels
     nodes = tuple(sorted({place for gate in chain for place in gate.nodes}))
     return AttentionBlock(
         name=_common([[graph.nodes[place].name for place in gate.nodes] for gate in chain])

@@ -57,7 +57,6 @@ def open_graph(path: Path) -> Opened:
     graph = Graph(
         nodes,
         {str(index): tuple(map(int, tensor["shape"])) for index, tensor in details.items()},
-        channels_last=True,
         bytes_of={str(index): np.dtype(tensor["dtype"]).itemsize for index, tensor in details.items()},
     )
     return Opened(graph, len(parts), tuple(place for place in range(len(nodes)) if place not in taken))

@@ -252,8 +252,8 @@ def _print_blocks(out: Console, measured: Measured) -> None:
     headings = ("block", "kind", "map", "us", "fused us", "its slowest operations, us")
     _print_rows(out, headings, rows, folds=True)
     total = sum(block.whole for block in blocks)
-    single = next((timing.wall.median for timing in measured.timings if timing.threads == 1), None)
-    share = "" if single is None else f", {total / 10 / single:.0f}% of an inference"
+    single = next((timing.cpu.median for timing in measured.timings if timing.threads == 1), None)
+    share = "" if single is None else f", {total / 10 / single:.0f}% of an inference's processor time"
     out.print(
         Text(
             f"  attention in {_shown(measured)}: {total / 1000:.3f} ms on one thread{share}; fused: what a kernel "

@@ -79,6 +79,35 @@ def test_onnxruntime_tells_what_it_executes_after_its_own_optimisations(shipped:
     assert [sum(each.op == "Mul" for each in block.operations) for block in found.blocks] == [2, 2, 2]
 
 
+def test_blocks_are_found_in_files_of_others(shipped: dict[str, Artifact], tmp_path: Path) -> None:
+    """Nodes without names, which the profiler tells apart by nothing else; and int8, which runs in NHWC."""
+    import onnx
+    from onnxruntime import quantization
+
+    model = onnx.load(shipped["onnx"].path)
+    for node in model.graph.node:
+        node.name = ""
+    onnx.save(model, tmp_path / "nameless.onnx")
+
+    class Images(quantization.CalibrationDataReader):
+        def __init__(self) -> None:
+            self._left = iter(np.random.default_rng(0).random((4, 1, 28, 28, 1), np.float32))
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            image = next(self._left, None)
+            return None if image is None else {"image": image}
+
+    unsigned = quantization.QuantType.QUInt8
+    quantization.quantize_static(shipped["onnx"].path, tmp_path / "int8.onnx", Images(), activation_type=unsigned)
+    for name, precision, product in (("nameless", Precision.FP32, "Mul"), ("int8", Precision.INT8, "QLinearMul")):
+        artifact = open_artifact(tmp_path / f"{name}.onnx")
+        assert artifact.precision is precision
+        found = look_into(artifact, profile=True)
+        assert found.blocks is not None
+        assert [(each.kind, each.height, each.width, each.channels) for each in found.blocks] == MAPS
+        assert all(block.operations[-1].op == product and block.whole > 0 for block in found.blocks)
+
+
 def test_gates_alone_and_operations_that_xnnpack_leaves(tmp_path: Path) -> None:
     model = gated()
     result = export(model, ExportOptions(formats=("tflite",), output=tmp_path, verify=False))

@@ -2,7 +2,7 @@
 
 MODEL is a folder with `0.tflite`, `1.tflite` ... and `0.npz` ... (arrays by the numbers of the file's inputs). Options:
 `threads`, `seconds` for each in all, `rounds` in which they take turns, `copies`: sizes in bytes of which a copy is
-timed too. Facts: `wall_ns`, the median of each model, `delegated`, whether XNNPACK took all of it, and `copy_ns`.
+timed too. Facts: `wall_ns`, the median of each model, and `copy_ns`, of each copy.
 """
 
 import os
@@ -17,7 +17,6 @@ from ai_edge_litert import interpreter as litert
 
 def load(path: str, options: Mapping[str, Any]) -> tuple[Callable[[], Any], dict[str, Any]]:
     invokes: list[Callable[[], Any]] = []
-    delegated = []
     count = sum(name.endswith(".tflite") for name in os.listdir(path))
     for index in range(count):
         model = os.path.join(path, f"{index}.tflite")
@@ -26,8 +25,6 @@ def load(path: str, options: Mapping[str, Any]) -> tuple[Callable[[], Any], dict
         with np.load(os.path.join(path, f"{index}.npz"), allow_pickle=False) as stored:
             for place, detail in enumerate(interpreter.get_input_details()):
                 interpreter.set_tensor(detail["index"], stored[str(place)])
-        taken = [op["op_name"] == "DELEGATE" for op in interpreter._get_ops_details()]
-        delegated.append(any(taken))
         invokes.append(interpreter.invoke)
     for size in options["copies"]:
         invokes.append(copying(size))
@@ -44,7 +41,7 @@ def load(path: str, options: Mapping[str, Any]) -> tuple[Callable[[], Any], dict
                 if now >= end:
                     break
     wall = [statistics.median(times) for times in seen]
-    return lambda: None, {"wall_ns": wall[:count], "delegated": delegated, "copy_ns": wall[count:]}
+    return lambda: None, {"wall_ns": wall[:count], "copy_ns": wall[count:]}
 
 
 def copying(size: int) -> Callable[[], Any]:
