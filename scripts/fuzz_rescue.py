@@ -12,7 +12,8 @@ imported or opened, and nothing may be left behind. A lambda of the kind `valid`
 TensorFlow computes with its text. The first form prints a table and fails if one case breaks this; its cases go to
 --keep, and --again runs them once more. The last lets atheris choose by the coverage of converters/lambdas, and stops
 at the first case that breaks it. `unforeseen` in the table are refusals that no rule made: each is a message to
-improve; `no oracle`, valid lambdas that were rescued and that TensorFlow itself does not compute.
+improve; `no oracle`, valid lambdas that were rescued and that TensorFlow itself does not compute; `stops`, those whose
+rescued model refuses the sizes of its input with an error where TensorFlow, outside of a graph, gives a value.
 
 tests/hostile/test_rescue.py runs a few hundred cases of it. What it is made of is in scripts/fuzzing.
 """

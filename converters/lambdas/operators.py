@@ -171,7 +171,7 @@ def like(builder: Builder, value: Value, other: Value) -> Value:
             raise RefusedError(
                 f"it combines {describe(other)} of {other.dtype} with {value!r}, which TensorFlow refuses"
             )
-        if isinstance(other, Tensor) and is_number(value) and not _holds(other.dtype, value):
+        if isinstance(other, Tensor) and not isinstance(value, Tensor) and not _holds(other.dtype, value):
             raise RefusedError(f"it combines {describe(other)} with {value!r}, which {other.dtype} does not hold")
         return value
     if isinstance(value, np.ndarray | np.generic | list | tuple) and not isinstance(value, Shape):
@@ -187,13 +187,14 @@ def like(builder: Builder, value: Value, other: Value) -> Value:
 
 
 def _holds(dtype: str, value: float) -> bool:
-    """Whether a number is within a dtype's range; half floats go to infinity in TensorFlow as in Keras."""
+    """Whether a number is within a dtype's range; what is too large for a half float alone is infinite in Keras too."""
     if "int" in dtype:
         return bool(np.iinfo(dtype).min <= value <= np.iinfo(dtype).max)
-    if dtype not in ("float32", "float64"):
+    if "float" not in dtype:
         return True
+    kind = np.float64 if dtype == "float64" else np.float32
     with np.errstate(over="ignore"):
-        return not math.isfinite(value) or bool(np.isfinite(np.dtype(dtype).type(value)))
+        return not math.isfinite(value) or bool(np.isfinite(kind(value)))
 
 
 def _numpy_dtype(dtype: str) -> str:
