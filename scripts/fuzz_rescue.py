@@ -47,7 +47,7 @@ def counted(folder: Path, count: int, seed: int, kinds: list[str], keep: Path | 
     cases = Cases(random.Random(seed), runner.templates, kinds)
     for index in range(count):
         if index % 50 == 0:
-            keras.backend.clear_session()
+            keras.backend.clear_session(free_memory=False)  # collecting garbage takes longer than all the rest
         kind, case = cases.next()
         report.before(case)
         report.add(index, kind, case, runner.run(case))
