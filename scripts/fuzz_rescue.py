@@ -12,7 +12,8 @@ imported or opened, and nothing may be left behind. A lambda of the kind `valid`
 TensorFlow computes with its text. The first form prints a table and fails if one case breaks this; its cases go to
 --keep, and --again runs them once more. The last lets atheris choose by the coverage of converters/lambdas, and stops
 at the first case that breaks it. `unforeseen` in the table are refusals that no rule made: each is a message to
-improve; `no oracle`, valid lambdas that were rescued and that TensorFlow itself does not compute.
+improve; `no oracle`, valid lambdas that were rescued and that TensorFlow itself does not compute; `stops`, those whose
+rescued model refuses the sizes of its input with an error where TensorFlow, outside of a graph, gives a value.
 
 tests/hostile/test_rescue.py runs a few hundred cases of it. What it is made of is in scripts/fuzzing.
 """
@@ -46,7 +47,7 @@ def counted(folder: Path, count: int, seed: int, kinds: list[str], keep: Path | 
     cases = Cases(random.Random(seed), runner.templates, kinds)
     for index in range(count):
         if index % 50 == 0:
-            keras.backend.clear_session()
+            keras.backend.clear_session(free_memory=False)  # collecting garbage takes longer than all the rest
         kind, case = cases.next()
         report.before(case)
         report.add(index, kind, case, runner.run(case))

@@ -30,7 +30,7 @@ _PRODUCTS: Final = (
 )
 _LEAVES: Final = 1 << 20
 _INPUT: Final = 1 << 12  # bytes that an input of an operation counts for
-_COMPUTED: Final = 1 << 15  # and an operation on constants alone, for the time that it takes
+_COMPUTED: Final = 1 << 16  # and an operation on constants alone, for the time that it takes
 _LONGEST: Final = 10_000  # characters of a text: a tensor used twice doubles it, time after time
 
 

@@ -187,13 +187,14 @@ def like(builder: Builder, value: Value, other: Value) -> Value:
 
 
 def _holds(dtype: str, value: float) -> bool:
-    """Whether a number is within a dtype's range; half floats go to infinity in TensorFlow as in Keras."""
+    """Whether a number is within a dtype's range; what is too large for a half float alone is infinite in Keras too."""
     if "int" in dtype:
         return bool(np.iinfo(dtype).min <= value <= np.iinfo(dtype).max)
-    if dtype not in ("float32", "float64"):
+    if "float" not in dtype:
         return True
+    kind = np.float64 if dtype == "float64" else np.float32
     with np.errstate(over="ignore"):
-        return not math.isfinite(value) or bool(np.isfinite(np.dtype(dtype).type(value)))
+        return not math.isfinite(value) or bool(np.isfinite(kind(value)))
 
 
 def _numpy_dtype(dtype: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from fuzzing.blobs import blob
 from fuzzing.case import Case, Config, Draw
@@ -68,29 +68,35 @@ def of_arguments(draw: Draw, templates: Templates) -> Case:
     return _of_function(_function(code_of(text), draw, junk(draw), junk(draw)), draw, more)
 
 
+_RAW_NAMES: Final = (
+    "__operators__.getitem", "__operators__.add", "__operators__.rsub", "__operators__.eq", "__operators__.neg",
+    "__operators__.__class__", "io.write_file", "io.read_file", "py_function", "", ".", "..", "__class__",
+    "keras.backend.eval", "compat.v1.py_func", "raw_ops.WriteFile", "keras.utils.get_file", "v1",
+)  # fmt: skip
+_RAW_KEYS: Final = (
+    "axis", "y", "keepdims", "shape", "name", "perm", "multiples", "paddings", "dtype", "slice_spec", "size", "num",
+)  # fmt: skip
+_ARGUMENTS: Final[tuple[Any, ...]] = (
+    ["image", 0, 0], [1, 2], [-1, 3], [1, 1, 1, 10**9], [[0, 0]] * 4, [[0, 10**9]] * 4, 10**9, -1, 0, 3, None,
+    "float32", {"start": None, "stop": 2, "step": 0}, [{"start": 0, "stop": None, "step": None}], [], 0.5, 2**70, True,
+)  # fmt: skip
+_NODE_OPS: Final = ("PyFunc", "WriteFile", "ReadFile", "PyFuncStateless", "EagerPyFunc")
+_NODE_KEYS: Final = (
+    "keep_dims", "axis", "num", "num_split", "block_size", "squeeze_dims", "begin_mask", "end_mask", "shrink_axis_mask",
+    "ellipsis_mask", "DstT", "equation", "mode", "adj_x", "transpose_a", "data_format", "alpha", "output_type",
+)  # fmt: skip
+_NODE_KINDS: Final = ("i", "f", "b", "type", "s", "list", "shape", "func")
+_NODE_VALUES: Final[tuple[Any, ...]] = (
+    "1", 1, "99999999999999999999", -1, True, "DT_FLOAT", "DT_STRING", "TkhXQw==", "ij,jk->ik", {"i": ["1", 2]}, None,
+    [], "nan",
+)  # fmt: skip
+
+
 def of_raw(draw: Draw, templates: Templates) -> Case:
     """TFOpLambda: a function by name with arguments in JSON."""
     names = [each.split(".", 1)[1] for each in functions() if each.startswith(("tf.", "tf1."))]
-    names += ["__operators__.getitem", "__operators__.add", "__operators__.rsub", "__operators__.eq",
-    "__operators__.neg",
-              "__operators__.__class__", "io.write_file", "io.read_file", "py_function", "", ".", "..", "__class__",
-              "keras.backend.eval", "compat.v1.py_func", "raw_ops.WriteFile", "keras.utils.get_file", "v1"]  # fmt: skip
-    keys = (
-        "axis",
-        "y",
-        "keepdims",
-        "shape",
-        "name",
-        "perm",
-        "multiples",
-        "paddings",
-        "dtype",
-        "slice_spec",
-        "size",
-        "num",
-    )
-    kwargs = {draw.choice(keys): _argument(draw) for _ in range(draw.randrange(4))}
-    made = raw2(draw.choice(names), **kwargs)
+    kwargs = {draw.choice(_RAW_KEYS): _argument(draw) for _ in range(draw.randrange(4))}
+    made = raw2(draw.choice((*names, *_RAW_NAMES)), **kwargs)
     if draw.randrange(4) == 0:
         made["class_name"] = draw.choice(("SlicingOpLambda", "ClassMethod", "InstanceMethod", "InstanceProperty"))
     if draw.randrange(3) == 0:
@@ -101,11 +107,7 @@ def of_raw(draw: Draw, templates: Templates) -> Case:
 
 
 def _argument(draw: Draw) -> Any:
-    plain = (["image", 0, 0], [1, 2], [-1, 3], [1, 1, 1, 10**9], [[0, 0]] * 4, [[0, 10**9]] * 4, 10**9, -1, 0, 3,
-    None, "float32",
-             {"start": None, "stop": 2, "step": 0}, [{"start": 0, "stop": None, "step": None}], [], 0.5, 2**70,
-             True)  # fmt: skip
-    return draw.choice(plain) if draw.randrange(3) else junk(draw)
+    return draw.choice(_ARGUMENTS) if draw.randrange(3) else junk(draw)
 
 
 def of_node(draw: Draw, templates: Templates) -> Case:
@@ -113,34 +115,10 @@ def of_node(draw: Draw, templates: Templates) -> Case:
     from converters.lambdas import tfnodes
 
     tables = (tfnodes._BINARY, tfnodes._COMPARE, tfnodes._PLAIN, tfnodes._REDUCTIONS, tfnodes._OTHER)
-    ops = [name for table in tables for name in table] + [
-        "PyFunc",
-        "WriteFile",
-        "ReadFile",
-        "PyFuncStateless",
-        "EagerPyFunc",
-    ]
-    keys = ("keep_dims", "axis", "num", "num_split", "block_size", "squeeze_dims", "begin_mask", "end_mask",
-    "shrink_axis_mask",
-            "ellipsis_mask", "DstT", "equation", "mode", "adj_x", "transpose_a", "data_format", "alpha",
-            "output_type")  # fmt: skip
-    kinds = ("i", "f", "b", "type", "s", "list", "shape", "func")
-    values = (
-        "1",
-        1,
-        "99999999999999999999",
-        -1,
-        True,
-        "DT_FLOAT",
-        "DT_STRING",
-        "TkhXQw==",
-        "ij,jk->ik",
-        {"i": ["1", 2]},
-        None,
-        [],
-        "nan",
-    )
-    attr = {draw.choice(keys): {draw.choice(kinds): draw.choice(values)} for _ in range(draw.randrange(4))}
+    ops = [*(name for table in tables for name in table), *_NODE_OPS]
+    attr = {
+        draw.choice(_NODE_KEYS): {draw.choice(_NODE_KINDS): draw.choice(_NODE_VALUES)} for _ in range(draw.randrange(4))
+    }
     constants = {str(draw.choice((0, 1, 2, 3, 10**9))): _argument(draw) for _ in range(draw.randrange(4))}
     return Case(model2(input2(), node2(draw.choice(ops), attr, constants, draw.randrange(1, 4))), "bare.h5", "2.2.4-tf")
 
@@ -150,16 +128,18 @@ def of_mutation(draw: Draw, templates: Templates) -> Case:
     return Case(mutate(draw, config), weights, version)
 
 
+_SETTINGS: Final[Config] = {
+    "units": 2, "filters": 2, "kernel_size": 2, "layer": layer2("Dense", "d", [], units=2), "target_shape": [-1],
+    "dims": [1, 2, 3], "activation": "relu", "n": 2, "axes": 1, "input_dim": 5, "output_dim": 2,
+}  # fmt: skip
+
+
 def of_junk(draw: Draw, templates: Templates) -> Case:
     """Layers of any class with settings made up."""
     layers: list[Any] = [input2()]
     for index in range(draw.randrange(1, 4)):
         settings = {draw.choice(KEYS): junk(draw, 2) for _ in range(draw.randrange(4))}
-        known = {"units": 2, "filters": 2, "kernel_size": 2, "layer": layer2("Dense", "d", [], units=2),
-        "target_shape": [-1],
-                 "dims": [1, 2, 3], "activation": "relu", "n": 2, "axes": 1, "input_dim": 5,
-                 "output_dim": 2}  # fmt: skip
-        settings |= {key: value for key, value in known.items() if draw.randrange(3) == 0}
+        settings |= {key: value for key, value in _SETTINGS.items() if draw.randrange(3) == 0}
         name = draw.choice(NAMES) if draw.randrange(5) == 0 else f"layer{index}"
         calls = [draw.choice([each["name"] for each in layers] + ["image"])]
         layers.append(layer2(draw.choice(CLASSES), name, calls, **settings))

@@ -39,7 +39,8 @@ def guide(folder: Path, target: str, options: Sequence[str]) -> None:
     """Run until libFuzzer's options say stop, or a case breaks a rule.
 
     target: `bytecode`, where the fuzzer's bytes are marshalled data, which is read, evaluated, and interpreted where it
-    makes sense; or `draws`, where they choose what the generators make.
+    makes sense; or `draws`, where they choose what the generators make, and each case is judged as in a counted run.
+    With KERAS_BACKEND=numpy the first needs no TensorFlow.
     """
     try:
         import atheris
@@ -86,17 +87,29 @@ def _seed(corpus: Path, target: str) -> None:
 
 
 def _bytecode(runner: Runner) -> Callable[[bytes], Case | None]:
+    """Reads marshalled data and interprets what makes sense: no file, no weights, nothing measured but by libFuzzer."""
+    from converters.errors import CbamError
     from converters.lambdas.marshal import BytecodeError
+    from converters.lambdas.replace import Replacer
+    from converters.lambdas.rewrite import _rebuild
     from converters.lambdas.symbolic import decode, to_source
+    from converters.lambdas.values import Era
     from fuzzing.templates import input2, layer2, model2
 
     def one(data: bytes) -> Case | None:
-        try:
-            to_source(decode(data).function)
-        except BytecodeError:
-            return None
-        function = [base64.b64encode(data).decode(), None, None]
-        return Case(model2(input2(), layer2("Lambda", "odd", ["image"], function=function, function_type="lambda")))
+        with runner.canary.watching():
+            try:
+                to_source(decode(data).function)
+            except BytecodeError:
+                return None
+            function = [base64.b64encode(data).decode(), None, None]
+            odd = layer2("Lambda", "odd", ["image"], function=function, function_type="lambda")
+            config = model2(input2(), odd)
+            try:
+                _rebuild("case", config, Replacer(Era(2, 2, None, True), {}, set()))
+            except CbamError:
+                return Case(config) if runner.canary.seen else None
+        return Case(config) if runner.canary.seen else None
 
     return one
 

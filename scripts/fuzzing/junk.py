@@ -10,8 +10,8 @@ from fuzzing.case import Config, Draw
 
 NAMES: Final = (
     "odd", "image", "conv", "inner", "", "a/b", "/", "..", "a\0b", "\u202e", "ﬁ", "x" * 5000, "a\nb", "\x1b[31m",
-    "\ud800",
-    "__class__", "%s{0}", "self", "layers", "0", "os.system", "evil_module_canary", "/etc/passwd", "name", "odd_1",
+    "\ud800", "__class__", "%s{0}", "self", "layers", "0", "os.system", "evil_module_canary", "/etc/passwd", "name",
+    "odd_1",
 )  # fmt: skip
 SCALARS: Final[tuple[Any, ...]] = (
     None, True, False, 0, 1, -1, 2, 7, 255, 2**31, -(2**31), 2**63, 2**64, 10**100, 10**300, 0.0, -0.5, 1e308, 1e-320,
@@ -24,10 +24,9 @@ CLASSES: Final = (
     "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "function", "__lambda__", "__tuple__", "__slice__", "__ellipsis__",
     "__numpy__", "__tensor__", "__keras_tensor__", "__typespec__", "TensorShape", "ThresholdedReLU", "UpSampling2D",
     "Reshape", "Permute", "RepeatVector", "Add", "Concatenate", "Dot", "Activation", "BatchNormalization",
-    "Normalization",
-    "Max", "Subtract", "Rescaling", "Masking", "MultiHeadAttention", "SeparableConv2D", "CuDNNLSTM", "Merge",
-    "Discretization",
-    "Hashing", "CategoryEncoding", "RandomFlip", "SpectralNormalization", "Resizing", "ZeroPadding2D", "EinsumDense",
+    "Normalization", "Max", "Subtract", "Rescaling", "Masking", "MultiHeadAttention", "SeparableConv2D", "CuDNNLSTM",
+    "Merge", "Discretization", "Hashing", "CategoryEncoding", "RandomFlip", "SpectralNormalization", "Resizing",
+    "ZeroPadding2D", "EinsumDense",
 )  # fmt: skip
 _MODULES: Final = (
     None, "keras", "keras.layers", "keras.models", "keras.src.layers.core.lambda_layer", "builtins", "os", "subprocess",
@@ -36,13 +35,11 @@ _MODULES: Final = (
 )  # fmt: skip
 KEYS: Final = (
     "class_name", "module", "config", "name", "registered_name", "inbound_nodes", "layers", "layer", "function",
-    "items",
-    "arguments", "output_shape", "mask", "function_type", "input_layers", "output_layers", "build_config",
-    "compile_config",
-    "batch_input_shape", "batch_shape", "dtype", "trainable", "cell", "cells", "node_def", "constants", "axis",
-    "activation",
-    "units", "filters", "size", "shared_object_id", "args", "kwargs", "keras_history", "value", "start", "stop", "step",
-    "defaults", "closure", "code", "vocabulary", "output_mode", "initial_value", "target_shape", "n", "dims", "axes",
+    "items", "arguments", "output_shape", "mask", "function_type", "input_layers", "output_layers", "build_config",
+    "compile_config", "batch_input_shape", "batch_shape", "dtype", "trainable", "cell", "cells", "node_def",
+    "constants", "axis", "activation", "units", "filters", "size", "shared_object_id", "args", "kwargs",
+    "keras_history", "value", "start", "stop", "step", "defaults", "closure", "code", "vocabulary", "output_mode",
+    "initial_value", "target_shape", "n", "dims", "axes",
 )  # fmt: skip
 
 

@@ -42,14 +42,14 @@ KINDS: Final[dict[str, tuple[Callable[[Draw, Templates], Case], float]]] = {
     "expression": (of_expression, 21.0), "blob": (of_blob, 10.0), "marshal": (_of_marshal, 5.0),
     "program": (_of_program, 8.0), "arguments": (of_arguments, 3.0), "raw": (of_raw, 5.0), "node": (of_node, 3.0),
     "mutation": (of_mutation, 10.0), "junk": (of_junk, 3.0), "text": (of_text, 1.5), "valid": (of_valid, 7.0),
-    "attack": (of_attack, 1.2), "zip": (of_zip, 1.2), "other": (of_other, 0.4), "hdf5": (of_hdf5, 2.0),
-    "fixture": (of_fixture, 1.2),
+    "attack": (of_attack, 0.8), "zip": (of_zip, 0.8), "other": (of_other, 0.3), "hdf5": (of_hdf5, 1.3),
+    "fixture": (of_fixture, 0.8),
 }  # fmt: skip
 # One case for each version and number from 0 to 255.
 SWEEPS: Final[dict[str, Callable[[Draw, Version, int], bytes]]] = {
     "opcode": programs.of_opcode, "type": marshalled.of_type,
 }  # fmt: skip
-_SWEPT: Final = 16.5  # each, as the numbers above
+_SWEPT: Final = 16.3  # each, as the numbers above
 
 
 class Cases:

@@ -13,7 +13,8 @@ from fuzzing.measure import is_memory_measured
 from fuzzing.runner import SECONDS
 
 _COLUMNS: Final = (
-    "cases", "rescued", "LambdaRefusedError", "ModelError", "ConversionError", "unforeseen", "no oracle", "fault",
+    "cases", "rescued", "LambdaRefusedError", "ModelError", "ConversionError", "unforeseen", "no oracle", "stops",
+    "fault",
 )  # fmt: skip
 
 
@@ -41,8 +42,8 @@ class Report:
         if any(each in outcome.message for each in ("not foreseen", "config is broken (")):
             row["unforeseen"] += 1
             self._keep(f"unforeseen-{self.seed}-{index}", case)
-        if case.computes and outcome.message.startswith("TensorFlow refuses"):
-            row["no oracle"] += 1
+        if case.computes and outcome.kind == "rescued" and outcome.message and not outcome.fault:
+            row["no oracle" if outcome.message.startswith("TensorFlow refuses") else "stops"] += 1
             self._keep(f"oracle-{self.seed}-{index}", case)
         self.slowest = max(self.slowest, (outcome.seconds, where))
         self.longest = max(self.longest, (outcome.wall, where))

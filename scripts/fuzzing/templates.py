@@ -135,8 +135,9 @@ def _legacy() -> list[Config]:
         model2(input2(), node2("Max", {"keep_dims": {"b": True}}, {"1": [3]})),
         model2(input2(), node2("StridedSlice", {"begin_mask": {"i": "1"}}, {"1": [0, 1], "2": [0, 3], "3": [1, 1]})),
         {"class_name": "Sequential", "config": {"name": "s", "layers": chain}},
-        {"class_name": "Sequential", "config": [{**each, "config": {**each["config"], "batch_input_shape": [None,
-        6]}}]},
+        {"class_name": "Sequential", "config": [
+            {**each, "config": {**each["config"], "batch_input_shape": [None, 6]}},
+        ]},
         model2(input2(), layer2("TimeDistributed", "steps", ["image"], layer=each)),
         model2(input2(), layer2("UpSampling2D", "up", ["image"], size=[2, 2], interpolation="bilinear")),
         model2(input2(), layer2("ThresholdedReLU", "thr", ["image"], theta={"type": "ndarray", "value": 0.5})),

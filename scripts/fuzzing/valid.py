@@ -99,6 +99,8 @@ def difference(text: str, model: Any) -> str:
         return f"TensorFlow refuses it ({type(error).__name__})"
     try:
         given = model(tf.constant(image))
+    except tf.errors.InvalidArgumentError:  # as a graph of TensorFlow does where shapes do not match, or are empty
+        return "stops when it computes, by the sizes of its input"
     except Exception as error:
         return f"is a model that fails to compute ({type(error).__name__})"
     if tuple(given.shape) != tuple(wanted.shape):

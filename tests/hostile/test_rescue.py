@@ -34,6 +34,8 @@ WRONG = {
     "x * tf.cast(tf.cast(300, 'uint8'), 'float32')": "300 to uint8, which does not hold it",
     "tf.cast(tf.cast(x, 'int32') > 2**40, 'float32')": "1099511627776, which int32 does not hold",
     "tf.cast(x != -1e308, 'float32')": "-1e+308, which float32 does not hold",
+    "x * tf.cast(tf.cast(1e-45, 'bool'), 'float32')": "1e-45 to bool",
+    "tf.cast(x, 'float16') > 1e308": "1e+308, which float16 does not hold",
     "x % 1e308": "1e+308, which float32 does not hold",
     "tf.reduce_max(x[:, :0], axis=-1)": "max of nothing",
     "tf.reduce_min(x[:, 2:1])": "min of nothing",

@@ -188,6 +188,8 @@ def clip(builder: Builder, x: Value, low: Value, high: Value) -> Value:
 def _cast_number(builder: Builder, x: float, wanted: str) -> bool | int | float:
     """A number of the function's own: it has no type yet, but what the cast takes away from it is gone."""
     if wanted == "bool":
+        if 0 < abs(x) < np.finfo("float32").tiny:
+            builder.refuse(f"it casts {x} to bool, which processors that round such numbers to zero take for False")
         return bool(x)
     if "int" in wanted:
         if not np.iinfo(wanted).min <= x <= np.iinfo(wanted).max:
