@@ -37,6 +37,7 @@ class TracedModel:
         original: the model itself, as it is run for reference.
         traced: what `function` was traced from: the model itself, or its float32 twin where it computes otherwise.
         owner: what keeps the variables of `function` alive.
+        fragments: blocks of a lowered model that ONNX has another form for (`converters.deploy.splice`).
     """
 
     function: Any
@@ -46,6 +47,7 @@ class TracedModel:
     original: Call
     traced: Call
     owner: Any
+    fragments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def variables(self) -> tuple[Any, ...]:
