@@ -17,16 +17,21 @@ _NAMES: Final = {
     "ChannelAttention": "exporter.models.cbam",
     "Dialect": "exporter.models.dialect",
     "ExportOptions": "exporter.options",
+    "ReferenceOptions": "exporter.recording",
     "SpatialAttention": "exporter.models.cbam",
+    "VerifyOptions": "exporter.verification",
     "add_cbam": "exporter.models.insert",
     "benchmark": "exporter.benchmarking",
+    "bundle": "exporter.bundling",
     "build_model": "exporter.models.backbones",
     "cbam_module": "exporter.models.cbam",
     "channel_attention": "exporter.models.cbam",
     "export": "exporter.pipeline",
     "load_model": "exporter.source",
+    "reference": "exporter.recording",
     "rescue": "exporter.rescuing",
     "spatial_attention": "exporter.models.cbam",
+    "verify": "exporter.verification",
 }
 
 __all__ = sorted(_NAMES)

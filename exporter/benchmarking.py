@@ -24,8 +24,8 @@ from exporter.bench.result import Agreement, BenchReport, Candidate, Comparison,
 from exporter.bench.statistics import Estimate, difference, estimate, median, paired_ratio, quantile
 from exporter.bench.timing import TIMERS, Times, take_times
 from exporter.formats import FORMATS
+from exporter.model_run import known_range, version
 from exporter.options import ExportOptions
-from exporter.reference import known_range, version
 from exporter.runtimes.table import runtime
 from exporter.samples import samples
 from exporter.source import LoadedModel, load_source

@@ -15,6 +15,7 @@ from converters.artifact import Precision
 from converters.errors import OptionError, closest
 from exporter.cli_bench import bench
 from exporter.cli_runtimes import runtimes
+from exporter.cli_verify import bundle, reference, verify
 from exporter.formats import FORMATS, PRECISIONS
 from exporter.parameters import BatchSize, NamedText, Shape, ValueRange
 from exporter.runtimes.table import RUNTIMES
@@ -258,8 +259,8 @@ def models(
         print_models(console(sys.stdout), chosen, rows)
 
 
-cbam.add_command(runtimes)
-cbam.add_command(bench)
+for command in (reference, verify, bundle, runtimes, bench):
+    cbam.add_command(command)
 
 
 def _read_labels(path: Path) -> tuple[str, ...]:

@@ -90,3 +90,18 @@ class Threads(click.ParamType[tuple[int | str, ...]]):
         if not all(part == "all" or (part.isdecimal() and int(part) >= 1) for part in parts):
             self.fail(f"{value!r} is not numbers of at least 1 or 'all', such as 1,all", param, ctx)
         return tuple("all" if part == "all" else int(part) for part in parts)
+
+
+class NamedNumber(click.ParamType[tuple[str, float]]):
+    """`VALUE` or `OUTPUT=VALUE`."""
+
+    name = "[OUTPUT=]VALUE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, float]:
+        if isinstance(value, tuple):
+            return value
+        name, _, number = str(value).rpartition("=")
+        try:
+            return name, float(number)
+        except ValueError:
+            self.fail(f"{value!r} is not a number such as 0.01 or predictions=0.01", param, ctx)

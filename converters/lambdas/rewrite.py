@@ -101,7 +101,7 @@ def rewrite_archive(
     if archive.backend == "theano":
         raise ModelError(f"{archive.path} was saved on Theano, whose convolutions are mirrored; save it on TensorFlow")
     stored = check_links(archive, limits)
-    on_step("starting TensorFlow")
+    on_step("starting Keras")
     era, taken = era_of(archive.config, archive.keras_version), _taken(archive.config)
     masked = masks.makes_masks(archive.config)
     on_step(f"rebuilding {archive.path.name}")

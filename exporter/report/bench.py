@@ -14,7 +14,7 @@ from rich.text import Text
 from exporter.bench.profile import BlockProfile
 from exporter.bench.result import BenchReport, Comparison, Measured, Role, Timing
 from exporter.bench.statistics import Difference, Estimate
-from exporter.report.schema import SCHEMA
+from exporter.parity.result import SCHEMA
 
 _STYLES: Final = {Difference.FASTER: "bold green", Difference.SLOWER: "bold red"}
 _SLOWEST: Final = 4

@@ -84,6 +84,7 @@ def test_what_only_lists_imports_nothing_heavy(module: str) -> None:
     [
         ["--help"],
         ["export", "--help"],
+        ["verify", "--help"],
         ["inspect", "--help"],
         ["models", "--help"],
         ["runtimes", "install", "--help"],
