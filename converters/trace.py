@@ -47,6 +47,7 @@ class TracedModel:
         original: the model itself, as it is run for reference.
         traced: what `function` was traced from: the model itself, or its float32 twin where it computes otherwise.
         owner: what keeps the variables of `function` alive.
+        fragments: blocks of a lowered model that ONNX has another form for (`converters.deploy.splice`).
     """
 
     function: Any
@@ -56,6 +57,7 @@ class TracedModel:
     original: Call
     traced: Call
     owner: Any
+    fragments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def variables(self) -> tuple[Any, ...]:
@@ -108,6 +110,23 @@ def trace_saved_model(loaded: Any, batch: Batch = None, shapes: Shapes | None = 
         )
     traced = _trace(call, call, batch, fingerprint([variable.numpy() for variable in variables]))
     return dataclasses.replace(traced, owner=loaded)
+
+
+def retrace(traced: TracedModel, call: Call) -> TracedModel:
+    """Another model with the same inputs and outputs in the place of what was traced, under the same names and sizes.
+
+    Args:
+        call: takes and gives what the traced model does, in the same order; its own names do not count.
+    """
+    renamed = dataclasses.replace(
+        call,
+        inputs=traced.inputs,
+        output_names=tuple(spec.name for spec in traced.outputs),
+        data_format=traced.traced.data_format,
+    )
+    batch = next((spec.shape[0] for spec in traced.inputs if spec.shape), None)
+    made = _trace(traced.original, renamed, "dynamic" if batch is None else batch, traced.fingerprint)
+    return dataclasses.replace(made, traced=traced.traced)
 
 
 def run_call(call: Call, traced: TracedModel, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

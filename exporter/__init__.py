@@ -10,6 +10,7 @@ from typing import Any, Final
 
 _NAMES: Final = {
     "BLOG": "exporter.models.dialect",
+    "BenchOptions": "exporter.bench.options",
     "CBAM": "exporter.models.cbam",
     "PAPER": "exporter.models.dialect",
     "TIMM": "exporter.models.dialect",
@@ -20,6 +21,7 @@ _NAMES: Final = {
     "SpatialAttention": "exporter.models.cbam",
     "VerifyOptions": "exporter.verification",
     "add_cbam": "exporter.models.insert",
+    "benchmark": "exporter.benchmarking",
     "bundle": "exporter.bundling",
     "build_model": "exporter.models.backbones",
     "cbam_module": "exporter.models.cbam",

@@ -13,6 +13,7 @@ import click
 
 from converters.artifact import Precision
 from converters.errors import OptionError, closest
+from exporter.cli_bench import bench
 from exporter.cli_runtimes import runtimes
 from exporter.cli_verify import bundle, reference, verify
 from exporter.formats import FORMATS, PRECISIONS
@@ -78,6 +79,9 @@ def cbam() -> None:
 @click.option(
     "-o", "--output", default="exported", show_default=True, type=click.Path(path_type=Path), help="Folder to write to."
 )
+@click.option(
+    "--lower/--no-lower", default=True, show_default=True, help="Write CBAM in the form the runtime computes fastest."
+)
 @click.option("--verify/--no-verify", default=True, show_default=True, help="Run the artifact beside the model.")
 @click.option(
     "--runtime",
@@ -114,9 +118,11 @@ def export(model: str | None, as_json: bool, verbose: bool, silent: bool, **give
         result = exporter.pipeline.export(model, options, on_step=report.step)
         report.done()
         if not silent:
+            from exporter.report.lowering import print_lowered
             from exporter.report.table import console, print_verification
 
             out = console(report.stream)
+            print_lowered(out, result.lowered)
             for checked in result.reports:
                 assert result.reference is not None
                 out.print()
@@ -134,7 +140,7 @@ def export(model: str | None, as_json: bool, verbose: bool, silent: bool, **give
         if as_json:
             from exporter.report.schema import export_json
 
-            click.echo(json.dumps(export_json(result.artifacts, result.reports), allow_nan=False))
+            click.echo(json.dumps(export_json(result.artifacts, result.reports, result.lowered), allow_nan=False))
         else:
             for artifact in result.artifacts:
                 click.echo(str(artifact.path))
@@ -171,7 +177,8 @@ def inspect(model: str | None, as_json: bool, verbose: bool, silent: bool) -> No
     "functions",
     multiple=True,
     type=NamedText(),
-    help="What a function computes that the file holds by name only, or a layer's; parsed, not run.",
+    help="What a function computes that the file holds by name only, or a layer's: a lambda, or a file with its def "
+    "and the imports, constants and functions it uses; read, not run.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace the output if it exists.")
 @click.option("--drop-optimizer", is_flag=True, help="Leave loss and optimizer out even where Keras can keep them.")
@@ -252,7 +259,7 @@ def models(
         print_models(console(sys.stdout), chosen, rows)
 
 
-for command in (reference, verify, bundle, runtimes):
+for command in (reference, verify, bundle, runtimes, bench):
     cbam.add_command(command)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from converters.artifact import Precision
+from converters.deploy.targets import Target
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -22,6 +23,7 @@ class Format:
         converter: "module:function" of (TracedModel, Path, ConversionSettings) -> (inputs, outputs).
         runtime: the row of RUNTIMES that checks and verifies it by default.
         summary: one line for help and README.
+        targets: by precision, what a model is lowered for (`converters.deploy.targets`); none: it is not.
     """
 
     name: str
@@ -30,6 +32,7 @@ class Format:
     converter: str
     runtime: str
     summary: str
+    targets: Mapping[Precision, Target] = dataclasses.field(default_factory=dict)
 
     def load_converter(self) -> Callable[..., Any]:
         """Import the converter's module (slow: it brings TensorFlow) and give its function."""
@@ -73,6 +76,7 @@ FORMATS: Final[Mapping[str, Format]] = {
             "converters.tflite:convert",
             "litert",
             "TFLite flatbuffer, verified with LiteRT and XNNPACK",
+            {Precision.FP32: Target.LITERT_FLOAT},
         ),
         Format(
             "onnx",
@@ -81,6 +85,7 @@ FORMATS: Final[Mapping[str, Format]] = {
             "converters.onnx:convert",
             "onnxruntime",
             "ONNX, checked by onnx.checker and verified with ONNX Runtime",
+            {Precision.FP32: Target.ONNXRUNTIME},
         ),
     )
 }

@@ -12,8 +12,8 @@ import numpy as np
 from converters.deploy.blocks import Block
 from converters.deploy.flat import Flat, Tensor, flatten
 from converters.deploy.formula import Array, channel_gate, spatial_gate
-from converters.deploy.proof import filled
 from converters.deploy.recognise import recognise
+from converters.deploy.wiring import filled
 
 __all__ = ["GateValues", "gate_values"]
 
@@ -75,7 +75,7 @@ def _maps(
     def run(*tensors: Any) -> list[Any]:
         known: dict[Tensor, Any] = dict(zip(flat.inputs, tensors, strict=True))
         for call in flat.calls:
-            made = call.operation(*filled(call.args, known), **filled(dict(call.kwargs), known))
+            made = call.operation(*filled(call.args, known.__getitem__), **filled(dict(call.kwargs), known.__getitem__))
             known.update(zip(call.outputs, keras.tree.flatten(made), strict=True))
         return [known[tensor] for tensor in wanted]
 

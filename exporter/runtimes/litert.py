@@ -36,7 +36,13 @@ def _import() -> Any:
     return interpreter
 
 
-def _interpreter(path: Path, kernels: str, keep_all: bool = False) -> Any:
+def interpreter_of(path: Path, kernels: str, keep_all: bool = False) -> Any:
+    """LiteRT's interpreter of a file, its tensors not yet allocated; with `keep_all` it overwrites none of them.
+
+    Raises:
+        ConversionError: LiteRT refuses the file.
+        RuntimeUnavailableError: LiteRT is not installed, or has not got what the file needs.
+    """
     litert = _import()
     try:
         return litert.Interpreter(
@@ -44,6 +50,19 @@ def _interpreter(path: Path, kernels: str, keep_all: bool = False) -> Any:
             experimental_op_resolver_type=litert.OpResolverType[kernels],
             experimental_preserve_all_tensors=keep_all,
         )
+    except (ValueError, RuntimeError) as error:
+        raise _refusal(path, error) from error
+
+
+def allocate(interpreter: Any, path: Path) -> None:
+    """Plan the memory of a file's interpreter, and with XNNPACK its partitions.
+
+    Raises:
+        ConversionError: LiteRT or XNNPACK refuses the file.
+        RuntimeUnavailableError: LiteRT has not got what the file needs.
+    """
+    try:
+        interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
         raise _refusal(path, error) from error
 
@@ -70,11 +89,8 @@ class LiteRT:
         return f"ai-edge-litert {importlib.metadata.version('ai-edge-litert')}"
 
     def open(self, artifact: Artifact) -> LiteRTSession:
-        interpreter = _interpreter(artifact.path, self._kernels)
-        try:
-            interpreter.allocate_tensors()
-        except (ValueError, RuntimeError) as error:
-            raise _refusal(artifact.path, error) from error
+        interpreter = interpreter_of(artifact.path, self._kernels)
+        allocate(interpreter, artifact.path)
         return LiteRTSession(interpreter, artifact, self._kernels, f"{self.version()} ({_KERNELS[self._kernels]})")
 
 
@@ -108,7 +124,7 @@ class LiteRTSession(ClosingSession):
         if self._traced is None:
             # XNNPACK keeps what lies inside its part of the graph to itself, so LiteRT's own kernels stand in for it.
             kernels = OPTIMISED if self._kernels == XNNPACK else self._kernels
-            self._traced = _Traced(_interpreter(self._artifact.path, kernels, keep_all=True))
+            self._traced = _Traced(interpreter_of(self._artifact.path, kernels, keep_all=True))
         return self._traced
 
 
@@ -187,7 +203,7 @@ def names_in_file_order(artifact: Artifact) -> tuple[list[str], list[str]]:
         ConversionError: LiteRT cannot read the file.
         RuntimeUnavailableError: LiteRT is not installed.
     """
-    interpreter = _interpreter(artifact.path, OPTIMISED)
+    interpreter = interpreter_of(artifact.path, OPTIMISED)
     order = []
     for details, by_name in zip(
         (interpreter.get_input_details(), interpreter.get_output_details()), _ends(interpreter), strict=True
@@ -204,7 +220,7 @@ def describe(path: Path) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]
         ConversionError: LiteRT cannot read the file.
         RuntimeUnavailableError: LiteRT is not installed.
     """
-    interpreter = _interpreter(path, OPTIMISED)
+    interpreter = interpreter_of(path, OPTIMISED)
     specs = []
     for details, by_name in zip(
         (interpreter.get_input_details(), interpreter.get_output_details()), _ends(interpreter), strict=True
