@@ -64,20 +64,23 @@ def _calls(traced: Any, operations: Sequence[Any]) -> dict[str, Any] | None:
         return None
     makers: list[Any] = []
     types: list[str] = []
-    with tf.Graph().as_default() as graph, tf.device("/CPU:0"):
-        known: dict[Any, Any] = {}
-        for tensor, spec in zip(flat.inputs, traced.inputs, strict=True):
-            known[tensor] = tf.compat.v1.placeholder(spec.dtype, spec.shape)
+
+    def again(*tensors: Any) -> Any:
+        graph = tf.compat.v1.get_default_graph()
+        known = dict(zip(flat.inputs, tensors, strict=True))
         for call in flat.calls:
             before = len(graph.get_operations())
-            try:
-                results = _results(call, known)
-            except Exception:  # a layer that cannot be called alone: its model's names are all there is
-                return None
-            known.update(zip(call.outputs, results, strict=True))
+            known.update(zip(call.outputs, _results(call, known), strict=True))
             made = graph.get_operations()[before:]
-            makers += [call] * len(made)
-            types += [op.type for op in made]
+            makers.extend([call] * len(made))
+            types.extend(op.type for op in made)
+        return [known[tensor] for tensor in flat.outputs]
+
+    signature = [tf.TensorSpec(spec.shape, spec.dtype) for spec in traced.inputs]
+    try:
+        tf.function(again, autograph=False).get_concrete_function(*signature)
+    except Exception:  # a layer that cannot be called alone: the model's own scopes are all there is
+        return None
     return _aligned(operations, types, makers)
 
 
@@ -153,13 +156,13 @@ def _blocks(model: Any, calls: Mapping[str, Any], graph: Any) -> tuple[dict[str,
 def _gates(product: Any, block: Any, inside: set[str]) -> dict[str, Gate]:
     """The gates among the factors of a product of a block, by their shape: (N, 1, 1, C) or (N, H, W, 1)."""
     found: dict[str, Gate] = {}
-    if product.type != "Mul":
+    if product.type != "Mul" or not all(_varies(tensor.op) for tensor in product.inputs):
         return found
     place = 3 if block.data_format == "channels_last" else 1
     for tensor in product.inputs:
         shape = tensor.shape.as_list()
         maker = _maker(tensor.op)
-        if len(shape) != 4 or maker not in inside or not _varies(tensor.op):
+        if len(shape) != 4 or maker not in inside:
             continue
         channels = shape[place]
         pixels = math.prod(size or 0 for axis, size in enumerate(shape) if axis not in (0, place))

@@ -1,0 +1,246 @@
+"""Which tensor of the model each tensor of a file is: by value where values tell, by name and place where they do not.
+
+Names in a file are a hint only: TFLite joins the names of fused operations, tf2onnx gives a transposition the name of
+what comes after it, a graph optimiser drops them. A tensor whose values are what the model predicts from the file's own
+values before it (`prediction`) is that tensor. The rest, where a fault is, is matched by name, then by place.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, Literal
+
+import numpy as np
+
+from exporter.parity.layers import Arrays, LayerTensor
+from exporter.parity.prediction import STEPS, Prediction, Predictor, largest
+from exporter.parity.traced import FileTensor, views
+
+_ROUNDS: Final = 8
+_ALIKE: Final = 0.5
+"""Root mean square error, in units of the spread, below which two tensors are taken to be meant as the same one: two
+that have nothing to do with each other are 1.4 apart, or more."""
+
+_NUMBER: Final = re.compile(r"_\d+$")
+
+How = Literal["value", "name", "place"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False, slots=True)
+class Match:
+    """A tensor of the file and the tensor of the model that it is.
+
+    Attributes:
+        value: the file's, in the model's shape.
+        error: the largest difference from what is predicted; allowed: what of that is arithmetic.
+        how: what tells that they are the same.
+    """
+
+    file: FileTensor
+    layer: LayerTensor
+    value: np.ndarray
+    error: float
+    allowed: float
+    how: How
+
+    @property
+    def agrees(self) -> bool:
+        return bool(self.error <= self.allowed)
+
+
+class Matcher:
+    """Matches the tensors of one file with those of a model.
+
+    Args:
+        given: the inputs by the model's names and in its layout, as the file took them in.
+    """
+
+    def __init__(self, predictor: Predictor, tensors: Sequence[FileTensor], given: Arrays) -> None:
+        self._predictor, self._tensors, self._given = predictor, tensors, given
+        self._layers = {tensor.name: tensor for tensor in predictor.reference.tensors}
+        self._order = {name: place for place, name in enumerate(self._layers)}
+        self._before = _ancestors({name: tensor.sources for name, tensor in self._layers.items()})
+        self._above = _ancestors({tensor.name: tensor.sources for tensor in tensors})
+        self._named = _Names(self._layers)
+        read = {source for tensor in tensors for source in tensor.sources}
+        self._last = {tensor.name for tensor in tensors if tensor.name not in read}
+        self._moments = {t.name: (float(np.mean(t.value)), float(np.std(t.value))) for t in tensors}
+        self.prediction = predictor.predict({}, given)
+
+    def match(self) -> list[Match]:
+        """The matches, in the file's order of computation."""
+        found: dict[str, Match] = {}
+        for number in range(_ROUNDS):
+            before = {name: match.layer.name for name, match in found.items()}
+            found = self._assign(found, by_place=number > 0)
+            if before == {name: match.layer.name for name, match in found.items()}:
+                break
+            self.prediction = self._predict(found.values())
+        return self._without_the_wrong(list(self._judged(found.values()).values()))
+
+    def _predict(self, matches: Iterable[Match]) -> Prediction:
+        # Of several tensors that are the same one, the last is what the rest of the file reads.
+        return self._predictor.predict({match.layer.name: match.value for match in matches}, self._given)
+
+    def _judged(self, matches: Iterable[Match]) -> dict[str, Match]:
+        """The same matches under the newest prediction."""
+        judged = {}
+        for match in matches:
+            name = match.layer.name
+            error = largest(match.value, self.prediction.values[name])
+            allowed = self.prediction.allowed[name] + STEPS * match.file.step
+            judged[match.file.name] = dataclasses.replace(match, error=error, allowed=allowed)
+        return judged
+
+    def _assign(self, known: Mapping[str, Match], by_place: bool) -> dict[str, Match]:
+        found: dict[str, Match] = {}
+        taken = {match.layer.name for match in known.values()}
+        for tensor in self._tensors:
+            if tensor.moved:
+                continue
+            behind = {found[name].layer.name for name in self._above[tensor.name] if name in found}
+            passed = {name for layer in behind for name in self._before[layer]}
+            fitting = self._fitting(tensor, passed)
+            match = self._by_value(tensor, fitting, taken)
+            match = match or self._by_name(tensor, fitting)
+            if match is None and by_place:
+                match = known.get(tensor.name) or self._by_place(tensor, fitting, taken, behind)
+            if match is not None:
+                found[tensor.name] = match
+                taken.add(match.layer.name)
+        return found
+
+    def _fitting(self, tensor: FileTensor, passed: set[str]) -> dict[str, list[np.ndarray]]:
+        """Layers whose shape the tensor can have, that are not computed before what it is computed from."""
+        fitting = {}
+        for name, value in self.prediction.values.items():
+            if name not in passed and value.size == tensor.value.size:
+                seen = views(tensor.value, value.shape)
+                if seen:
+                    fitting[name] = seen
+        return fitting
+
+    def _made(self, tensor: FileTensor, name: str, seen: list[np.ndarray], how: How) -> Match:
+        target = self.prediction.values[name]
+        value = min(seen, key=lambda each: _distance(each, target)) if len(seen) > 1 else seen[0]
+        allowed = self.prediction.allowed[name] + STEPS * tensor.step
+        return Match(tensor, self._layers[name], value, largest(value, target), allowed, how)
+
+    def _by_value(
+        self, tensor: FileTensor, fitting: Mapping[str, list[np.ndarray]], taken: set[str]
+    ) -> Match | None:
+        mean, deviation = self._moments[tensor.name]
+        agreeing = []
+        for name, seen in fitting.items():
+            target = self.prediction.values[name]
+            allowed = self.prediction.allowed[name] + STEPS * tensor.step
+            spread = self.prediction.spread[name]
+            # What does not vary, or less than its error, is like anything else that does not.
+            if not spread > 2 * allowed or abs(mean - float(np.mean(target))) > allowed:
+                continue
+            if abs(deviation - float(np.std(target))) > allowed:
+                continue
+            match = self._made(tensor, name, seen, "value")
+            if match.agrees:
+                agreeing.append(match)
+        hinted = self._named.hints(tensor.name)
+        for wanted in (
+            [match for match in agreeing if match.layer.name in hinted],
+            [match for match in agreeing if match.layer.name not in taken],
+            agreeing,
+        ):
+            if wanted:
+                return max(wanted, key=lambda match: self._order[match.layer.name])
+        return None
+
+    def _by_name(self, tensor: FileTensor, fitting: Mapping[str, list[np.ndarray]]) -> Match | None:
+        hinted = [name for name in self._named.hints(tensor.name) if name in fitting]
+        if not hinted:
+            return None
+        made = [self._made(tensor, name, fitting[name], "name") for name in hinted]
+        nearest = min(made, key=self._score)
+        if self._score(nearest) < _ALIKE:
+            return nearest
+        # A fused operation bears the names of all it does; its result is that of the last.
+        return max(made, key=lambda match: self._order[match.layer.name])
+
+    def _by_place(
+        self, tensor: FileTensor, fitting: Mapping[str, list[np.ndarray]], taken: set[str], behind: set[str]
+    ) -> Match | None:
+        free = [name for name in fitting if name not in taken]
+        made = [
+            self._made(tensor, name, fitting[name], "place")
+            for name in free
+            if behind <= self._before[name] or not behind
+        ]
+        ends = [match for match in made if match.layer.name in self._predictor.reference.outputs.values()]
+        if tensor.name in self._last and len(ends) == 1:
+            return ends[0]
+        near = min(made, key=self._score, default=None)
+        return near if near is not None and self._score(near) < _ALIKE else None
+
+    def _score(self, match: Match) -> float:
+        spread = self.prediction.spread[match.layer.name]
+        return _distance(match.value, self.prediction.values[match.layer.name]) / spread if spread > 0 else np.inf
+
+    def _without_the_wrong(self, matches: list[Match]) -> list[Match]:
+        """Take back matches that were made by name or place, disagree, and were none.
+
+        If a tensor is not the one it was taken for, what comes after agrees better with a prediction that goes without
+        it; if it is the one and wrong, what comes after agrees only if it is taken into account.
+        """
+        for doubtful in list(matches):
+            if doubtful.agrees or doubtful.how == "value" or self._score(doubtful) < _ALIKE:
+                continue
+            name = doubtful.layer.name
+            rest = [match for match in matches if match.layer.name != name]
+            after = [match for match in rest if name in self._before[match.layer.name]]
+            kept, self.prediction = self.prediction, self._predict(rest)
+            without = self._judged(after)
+            if after and all(without[match.file.name].agrees for match in after if not match.agrees) and any(
+                not match.agrees for match in after
+            ):
+                matches = list(self._judged(rest).values())
+            else:
+                self.prediction = kept
+        return matches
+
+
+class _Names:
+    """Layers by the names that a converter leaves in a file."""
+
+    def __init__(self, layers: Iterable[str]) -> None:
+        self._exact = set(layers)
+        self._loose: dict[tuple[str, ...], list[str]] = {}
+        for name in layers:
+            self._loose.setdefault(self._key(name), []).append(name)
+
+    def hints(self, name: str) -> list[str]:
+        """The layers that a tensor's name speaks of."""
+        parts = [part.split(":")[0] for part in name.split(";")]
+        exact = [part for part in parts if part in self._exact]
+        if exact:
+            return exact
+        return [layer for part in parts for layer in self._loose.get(self._key(part), ())]
+
+    @staticmethod
+    def _key(name: str) -> tuple[str, ...]:
+        """A name without the scope of the model itself and without the numbers that keep scopes apart."""
+        scopes = name.removeprefix("StatefulPartitionedCall/").split("/")
+        return tuple(_NUMBER.sub("", scope) for scope in (scopes[1:] or scopes))
+
+
+def _ancestors(sources: Mapping[str, Sequence[str]]) -> dict[str, set[str]]:
+    """All that each name is computed from. The names are in the order of computation."""
+    found: dict[str, set[str]] = {}
+    for name, direct in sources.items():
+        found[name] = set(direct).union(*(found.get(each, ()) for each in direct))
+    return found
+
+
+def _distance(one: np.ndarray, other: np.ndarray) -> float:
+    """Root mean square difference; infinite where it is not finite."""
+    found = float(np.sqrt(np.mean((one.astype(np.float64) - other) ** 2)))
+    return found if np.isfinite(found) else np.inf
