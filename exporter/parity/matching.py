@@ -75,7 +75,7 @@ class Matcher:
         for number in range(_ROUNDS):
             before = {name: match.layer.name for name, match in found.items()}
             found = self._assign(found, by_place=number > 0)
-            if before == {name: match.layer.name for name, match in found.items()}:
+            if number and before == {name: match.layer.name for name, match in found.items()}:
                 break
             self.prediction = self._predict(found.values())
         return self._without_the_wrong(list(self._judged(found.values()).values()))
@@ -215,21 +215,31 @@ class _Names:
         self._exact = set(layers)
         self._loose: dict[tuple[str, ...], list[str]] = {}
         for name in layers:
-            self._loose.setdefault(self._key(name), []).append(name)
+            whole = _key(name)
+            # With and without the scope of the model itself; the scope of a layer stands for all that is in it.
+            for key in dict.fromkeys((whole, whole[1:], whole[:-1], whole[1:-1])):
+                if key:
+                    self._loose.setdefault(key, []).append(name)
 
     def hints(self, name: str) -> list[str]:
         """The layers that a tensor's name speaks of."""
-        parts = [part.split(":")[0] for part in name.split(";")]
-        exact = [part for part in parts if part in self._exact]
-        if exact:
-            return exact
-        return [layer for part in parts for layer in self._loose.get(self._key(part), ())]
+        found: dict[str, None] = {}
+        for part in (part.split(":")[0] for part in name.split(";")):
+            found |= dict.fromkeys([part] if part in self._exact else self._like(part))
+        return list(found)
 
-    @staticmethod
-    def _key(name: str) -> tuple[str, ...]:
-        """A name without the scope of the model itself and without the numbers that keep scopes apart."""
-        scopes = name.removeprefix("StatefulPartitionedCall/").split("/")
-        return tuple(_NUMBER.sub("", scope) for scope in (scopes[1:] or scopes))
+    def _like(self, part: str) -> list[str]:
+        key = _key(part)
+        for tried in (key, key[:-1]):
+            for start in range(len(tried)):  # the model may stand in others, in the file
+                if tried[start:] in self._loose:
+                    return self._loose[tried[start:]]
+        return []
+
+
+def _key(name: str) -> tuple[str, ...]:
+    """The scopes of a name without the numbers that keep them apart."""
+    return tuple(_NUMBER.sub("", scope) for scope in name.split("/"))
 
 
 def _ancestors(sources: Mapping[str, Sequence[str]]) -> dict[str, set[str]]:
