@@ -18,7 +18,9 @@ from exporter.parity.layers import Arrays, LayerTensor
 from exporter.parity.prediction import STEPS, Prediction, Predictor, largest
 from exporter.parity.traced import FileTensor, views
 
-_ROUNDS: Final = 8
+_ROUNDS: Final = 6
+_REPAIRS: Final = 6  # doubtful matches looked into, of those that disagree
+_OTHERS: Final = 4  # layers that each may be instead
 _ALIKE: Final = 0.5
 """Root mean square error, in units of the spread, below which two tensors are taken to be meant as the same one: two
 that have nothing to do with each other are 1.4 apart, or more."""
@@ -78,7 +80,7 @@ class Matcher:
             if number and before == {name: match.layer.name for name, match in found.items()}:
                 break
             self.prediction = self._predict(found.values())
-        return self._without_the_wrong(list(self._judged(found.values()).values()))
+        return self._repaired(list(self._judged(found.values()).values()))
 
     def _predict(self, matches: Iterable[Match]) -> Prediction:
         # Of several tensors that are the same one, the last is what the rest of the file reads.
@@ -96,20 +98,21 @@ class Matcher:
 
     def _assign(self, known: Mapping[str, Match], by_place: bool) -> dict[str, Match]:
         found: dict[str, Match] = {}
-        taken = {match.layer.name for match in known.values()}
+        others = {match.layer.name for match in known.values()}
         for tensor in self._tensors:
             if tensor.moved:
                 continue
             behind = {found[name].layer.name for name in self._above[tensor.name] if name in found}
             passed = {name for layer in behind for name in self._before[layer]}
             fitting = self._fitting(tensor, passed)
-            match = self._by_value(tensor, fitting, taken)
+            own = known.get(tensor.name)
+            taken = {match.layer.name for match in found.values()} | (others - ({own.layer.name} if own else set()))
+            match = self._by_value(tensor, fitting, taken, own)
             match = match or self._by_name(tensor, fitting)
             if match is None and by_place:
-                match = known.get(tensor.name) or self._by_place(tensor, fitting, taken, behind)
+                match = own or self._by_place(tensor, fitting, taken, behind)
             if match is not None:
                 found[tensor.name] = match
-                taken.add(match.layer.name)
         return found
 
     def _fitting(self, tensor: FileTensor, passed: set[str]) -> dict[str, list[np.ndarray]]:
@@ -129,25 +132,28 @@ class Matcher:
         return Match(tensor, self._layers[name], value, largest(value, target), allowed, how)
 
     def _by_value(
-        self, tensor: FileTensor, fitting: Mapping[str, list[np.ndarray]], taken: set[str]
+        self, tensor: FileTensor, fitting: Mapping[str, list[np.ndarray]], taken: set[str], known: Match | None
     ) -> Match | None:
         mean, deviation = self._moments[tensor.name]
         agreeing = []
+        hinted = self._named.hints(tensor.name)
         for name, seen in fitting.items():
             target = self.prediction.values[name]
             allowed = self.prediction.allowed[name] + STEPS * tensor.step
             spread = self.prediction.spread[name]
             # What does not vary, or less than its error, is like anything else that does not.
-            if not spread > 2 * allowed or abs(mean - float(np.mean(target))) > allowed:
+            if (not spread > 2 * allowed and name not in hinted) or abs(mean - float(np.mean(target))) > allowed:
                 continue
             if abs(deviation - float(np.std(target))) > allowed:
                 continue
             match = self._made(tensor, name, seen, "value")
             if match.agrees:
                 agreeing.append(match)
-        hinted = self._named.hints(tensor.name)
+        by_hint = [match for match in agreeing if match.layer.name in hinted]
         for wanted in (
-            [match for match in agreeing if match.layer.name in hinted],
+            [match for match in by_hint if match.layer.name not in taken],
+            by_hint,
+            [match for match in agreeing if known is not None and match.layer is known.layer],
             [match for match in agreeing if match.layer.name not in taken],
             agreeing,
         ):
@@ -159,12 +165,9 @@ class Matcher:
         hinted = [name for name in self._named.hints(tensor.name) if name in fitting]
         if not hinted:
             return None
-        made = [self._made(tensor, name, fitting[name], "name") for name in hinted]
-        nearest = min(made, key=self._score)
-        if self._score(nearest) < _ALIKE:
-            return nearest
         # A fused operation bears the names of all it does; its result is that of the last.
-        return max(made, key=lambda match: self._order[match.layer.name])
+        name = max(hinted, key=lambda each: self._order[each])
+        return self._made(tensor, name, fitting[name], "name")
 
     def _by_place(
         self, tensor: FileTensor, fitting: Mapping[str, list[np.ndarray]], taken: set[str], behind: set[str]
@@ -185,36 +188,58 @@ class Matcher:
         spread = self.prediction.spread[match.layer.name]
         return _distance(match.value, self.prediction.values[match.layer.name]) / spread if spread > 0 else np.inf
 
-    def _without_the_wrong(self, matches: list[Match]) -> list[Match]:
+    def _repaired(self, matches: list[Match]) -> list[Match]:
         """Take back matches that were made by name or place, disagree, and were none.
 
-        If a tensor is not the one it was taken for, what comes after agrees better with a prediction that goes without
-        it; if it is the one and wrong, what comes after agrees only if it is taken into account.
+        A tensor that is wrong makes one match disagree: its own. One that was taken for another makes those behind it
+        disagree as well, so of all that it may be, or nothing, that is right with which the fewest disagree.
         """
-        for doubtful in list(matches):
-            if doubtful.agrees or doubtful.how == "value" or self._score(doubtful) < _ALIKE:
-                continue
-            name = doubtful.layer.name
-            rest = [match for match in matches if match.layer.name != name]
-            after = [match for match in rest if name in self._before[match.layer.name]]
-            kept, self.prediction = self.prediction, self._predict(rest)
-            without = self._judged(after)
-            if after and all(without[match.file.name].agrees for match in after if not match.agrees) and any(
-                not match.agrees for match in after
-            ):
-                matches = list(self._judged(rest).values())
-            else:
-                self.prediction = kept
+        tried: set[str] = set()
+        while len(tried) < _REPAIRS:
+            doubtful = self._doubtful(matches, tried)
+            if doubtful is None:
+                break
+            tried.add(doubtful.file.name)
+            best = matches
+            for change in self._instead(doubtful):
+                changed = [change if match is doubtful else match for match in matches]
+                kept = [match for match in changed if match is not None]
+                self.prediction = self._predict(kept)
+                judged = list(self._judged(kept).values())
+                if _disagreeing(judged) < _disagreeing(best):
+                    best = judged
+            self.prediction = self._predict(best)
+            matches = list(self._judged(best).values())
         return matches
+
+    def _doubtful(self, matches: Sequence[Match], tried: set[str]) -> Match | None:
+        """The first match by name or place that disagrees and so does something computed from it."""
+        off = [match for match in matches if not match.agrees]
+        for match in off:
+            behind = (other for other in off if match.file.name in self._above[other.file.name])
+            if match.how != "value" and match.file.name not in tried and next(behind, None) is not None:
+                return match
+        return None
+
+    def _instead(self, match: Match) -> list[Match | None]:
+        """What else a tensor may be, by its name; or nothing."""
+        fitting = self._fitting(match.file, set())
+        others = [name for name in self._named.hints(match.file.name) if name in fitting and name != match.layer.name]
+        return [*(self._made(match.file, name, fitting[name], "name") for name in others[:_OTHERS]), None]
+
+
+def _disagreeing(matches: Iterable[Match]) -> int:
+    return sum(not match.agrees for match in matches)
 
 
 class _Names:
     """Layers by the names that a converter leaves in a file."""
 
     def __init__(self, layers: Iterable[str]) -> None:
-        self._exact = set(layers)
+        self._exact = {name: [name] for name in layers}
         self._loose: dict[tuple[str, ...], list[str]] = {}
-        for name in layers:
+        for name in list(self._exact):
+            self._exact.setdefault(name.rpartition("/")[0], []).append(name)
             whole = _key(name)
             # With and without the scope of the model itself; the scope of a layer stands for all that is in it.
             for key in dict.fromkeys((whole, whole[1:], whole[:-1], whole[1:-1])):
@@ -225,7 +250,8 @@ class _Names:
         """The layers that a tensor's name speaks of."""
         found: dict[str, None] = {}
         for part in (part.split(":")[0] for part in name.split(";")):
-            found |= dict.fromkeys([part] if part in self._exact else self._like(part))
+            scope = part.rpartition("/")[0]
+            found |= dict.fromkeys(self._exact.get(part) or self._exact.get(scope) or self._like(part))
         return list(found)
 
     def _like(self, part: str) -> list[str]:
