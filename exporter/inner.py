@@ -7,7 +7,7 @@ leaves in the file. In float64 it is the same graph with every float type made d
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -53,8 +53,8 @@ class InnerModel:
         names = sorted(spec.name for spec in traced.outputs)  # the flat outputs of a function that gives a dict
         self._sources = _Sources(self._graph, {_node(name): key for key, name in self._inputs.items()})
         ends = dict(zip(names, [_node(tensor.name) for tensor in frozen.outputs], strict=True))
-        self.outputs = {name: self._sources.origin(node) or node for name, node in ends.items()}
-        self.tensors = tuple(_described(self._sources, names_of(traced)))
+        self.outputs: Mapping[str, str] = {name: self._sources.origin(node) or node for name, node in ends.items()}
+        self.tensors: Sequence[LayerTensor] = tuple(_described(self._sources, names_of(traced)))
         self._names = [tensor.name for tensor in self.tensors]
 
     def run(self, inputs: Arrays) -> dict[str, np.ndarray]:
@@ -72,7 +72,7 @@ class InnerModel:
             chunk = slice(start, start + self._batch)
             feed = {}
             for key, array in {**inputs, **given}.items():
-                tensor = find(self._inputs[key] if key in self._inputs else f"{key}{_FEED}:0")
+                tensor = find(self._inputs.get(key, f"{key}{_FEED}:0"))
                 feed[tensor] = np.asarray(array[chunk], tensor.dtype.as_numpy_dtype)
             values = session.run([f"{name}:0" for name in self._names], feed)
             for name, value in zip(self._names, values, strict=True):
@@ -164,7 +164,7 @@ class _Sources:
 
     def sources(self, node: Any) -> tuple[str, ...]:
         """The tensors and inputs of the model that a node is computed from."""
-        found = []
+        found: list[str] = []
         for each in node.input:
             name = self.origin(_node(each))
             if name and not self._is_own(name):

@@ -14,17 +14,20 @@ import dataclasses
 import datetime
 import tempfile
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from faults import faults, models
+from wrong_scales import quantised, wrong_scales
 
+from converters.artifact import Artifact
 from exporter import ExportOptions, export
 from exporter.inner import InnerModel
-from exporter.parity.check import by_position, check
+from exporter.parity.check import by_position, check, run_in_batches
+from exporter.parity.gates import Gates, judge_quantised
 from exporter.parity.locate import Candidate, Profile, profile
-from exporter.parity.verdict import Verdict
+from exporter.parity.stored import to_real, to_stored
+from exporter.parity.verdict import OutputVerdict, Verdict
 from exporter.pipeline import trace
 from exporter.reference import make_reference
 from exporter.runtimes.table import runtime
@@ -33,15 +36,6 @@ from exporter.source import load_source
 FORMATS = {"tflite": "litert", "onnx": "onnxruntime"}
 JUDGED = 64  # samples for the verdict on the outputs
 TRACED = 8  # samples for the search along the layers
-
-
-@dataclasses.dataclass(frozen=True)
-class Fault:
-    """`put` gives a faulty copy of a model; `layers` are the right answers."""
-
-    name: str
-    layers: tuple[str, ...]
-    put: Callable[[Any], Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +65,8 @@ class Sound:
             [spec.name for spec in (*artifact.inputs, *artifact.outputs)],
         )
         with runtime(FORMATS[artifact.format]).open(artifact) as session:
-            verdicts = check(session, self.reference, names, 1)
+            quantised = artifact.precision != "fp32"
+            verdicts = self._gates(session, artifact) if quantised else check(session, self.reference, names, 1)
             candidate = Candidate(
                 session, artifact.path.name, session.description, str(artifact.precision), artifact.inputs
             )
@@ -79,219 +74,15 @@ class Sound:
         failed = any(each.verdict is Verdict.FAILED for each in verdicts.values())
         return Outcome(Verdict.FAILED if failed else next(iter(verdicts.values())).verdict, found)
 
-
-# Faults. Each is put into a copy that is rebuilt from the model's config with its weights.
-
-
-def rebuilt(model: Any, change: Callable[[dict[str, Any]], None]) -> Any:
-    config = model.get_config()
-    change(config)
-    copy = type(model).from_config(config)
-    copy.set_weights(model.get_weights())
-    return copy
-
-
-def layer_config(config: dict[str, Any], name: str) -> dict[str, Any]:
-    found: dict[str, Any] = next(each["config"] for each in config["layers"] if each["config"]["name"] == name)
-    return found
-
-
-def with_setting(layer: str, key: str, value: Any) -> Callable[[Any], Any]:
-    return lambda model: rebuilt(model, lambda config: layer_config(config, layer).__setitem__(key, value))
-
-
-def with_weights(path: str, change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Any], Any]:
-    """Change the kernel of the layer at that path: `stage1_cbam/channel/squeeze`."""
-
-    def put(model: Any) -> Any:
-        copy = rebuilt(model, lambda config: None)
-        kernel = layer_at(copy, path).weights[0]
-        kernel.assign(change(kernel.numpy()))
-        return copy
-
-    return put
-
-
-def layer_at(model: Any, path: str) -> Any:
-    layer = model
-    for name in path.split("/"):
-        layer = next(each for each in layer._layers if each.name == name)
-    return layer
-
-
-def one_percent(kernel: np.ndarray) -> np.ndarray:
-    """The largest weight 1% larger."""
-    kernel = kernel.copy()
-    place = np.unravel_index(np.abs(kernel).argmax(), kernel.shape)
-    kernel[place] *= 1.01
-    return kernel
-
-
-def as_tf32(kernel: np.ndarray) -> np.ndarray:
-    """Rounded to a mantissa of 10 bits."""
-    bits = kernel.astype(np.float32).view(np.uint32)
-    return ((bits + np.uint32(0x1000)) & np.uint32(0xFFFFE000)).view(np.float32)
-
-
-def all_tf32(model: Any) -> Any:
-    copy = rebuilt(model, lambda config: None)
-    for weight in copy.weights:
-        if weight.name == "kernel":
-            weight.assign(as_tf32(weight.numpy()))
-    return copy
-
-
-def shifted(layer: str) -> Callable[[Any], Any]:
-    """SAME padding moved by one pixel, to the top and to the left."""
-
-    def clone(each: Any) -> Any:
-        import keras
-
-        if each.name != layer:
-            return type(each).from_config(each.get_config())
-        size = each.kernel_size[0]
-        pads = ((size // 2 + 1, size // 2 - 1),) * 2
-        valid = type(each).from_config({**each.get_config(), "padding": "valid"})
-        return keras.Sequential([keras.layers.ZeroPadding2D(pads), valid], name=f"{layer}_shifted")
-
-    def put(model: Any) -> Any:
-        import keras
-
-        copy = keras.models.clone_model(model, clone_function=clone)
-        copy.set_weights(model.get_weights())
-        return copy
-
-    return put
-
-
-def as_nchw(model: Any) -> Any:
-    """The numbers of an NCHW image, read as NHWC."""
-    import keras
-
-    image = keras.Input(model.inputs[0].shape[1:], name=model.inputs[0]._keras_history.operation.name)
-    x = keras.layers.Permute((3, 1, 2))(image)
-    x = keras.layers.Reshape(model.inputs[0].shape[1:])(x)
-    return keras.Model(image, model(x), name="turned")
-
-
-def swapped(block: str) -> Callable[[Any], Any]:
-    """Max and mean change places in front of the spatial gate's convolution."""
-
-    def put(model: Any) -> Any:
-        pools = layer_at(model, block).dialect.pools
-
-        def change(config: dict[str, Any]) -> None:
-            layer_config(config, block)["dialect"]["pools"] = pools[::-1]
-
-        return rebuilt(model, change)
-
-    return put
-
-
-def kernels(model: Any) -> Iterator[str]:
-    """Paths of the layers that have a kernel."""
-    for layer in model._flatten_layers(include_self=False):
-        if any(weight.name == "kernel" for weight in getattr(layer, "_trainable_variables", ())):
-            path = next(weight.path for weight in layer.weights if weight.name == "kernel")
-            names = path.split("/")[:-1]
-            yield "/".join(names[1:] if names[0] == model.name else names)
-
-
-def faults(model: Any, quick: bool) -> Iterator[Fault]:
-    import keras
-
-    paths = list(kernels(model))
-    first, middle = paths[0], paths[len(paths) // 2]
-    for path in paths[:: 4 if quick else 1]:
-        yield Fault("one weight of the kernel 1% larger", (path,), with_weights(path, one_percent))
-    layers = {kind: [each.name for each in model.layers if type(each).__name__ == kind] for kind in KINDS}
-    step = len(paths) if quick else 1
-    for name in layers["BatchNormalization"][::step]:
-        yield Fault("BatchNorm epsilon 1e-3 -> 1e-5", (name,), with_setting(name, "epsilon", 1e-5))
-    for name in [each for each in layers["ReLU"] if model.get_layer(each).max_value == 6][::step]:
-        yield Fault("ReLU6 -> ReLU", (name,), with_setting(name, "max_value", None))
-    for name in layers["CBAM"][::step]:
-        inside = tuple(f"{name}/spatial{part}" for part in ("", "/conv"))
-        yield Fault("max and mean swapped in a gate", inside, swapped(name))
-    for name in [*layers["Conv2D"], *layers["DepthwiseConv2D"]][::step]:
-        layer = model.get_layer(name)
-        if layer.padding == "same" and layer.kernel_size[0] > 1 and layer.strides[0] == 1:
-            yield Fault("SAME padding shifted by one", (name,), shifted(name))
-    if isinstance(model, keras.Model) and model.inputs[0].shape[-1] > 1:
-        yield Fault("NCHW fed as NHWC", ("image", first), as_nchw)
-    yield Fault("TF32 rounding of one kernel", (middle,), with_weights(middle, as_tf32))
-    yield Fault("TF32 rounding of all kernels", (first,), all_tf32)
-
-
-KINDS = ("BatchNormalization", "ReLU", "CBAM", "Conv2D", "DepthwiseConv2D")
-
-
-# Models.
-
-
-def small(shape: tuple[int, int, int] = (24, 20, 3)) -> Any:
-    """Two stages and a depthwise one, each with CBAM, ReLU6 and BatchNorm of epsilon 1e-3 with statistics."""
-    import keras
-
-    from exporter.models.cbam import CBAM
-
-    keras.utils.set_random_seed(5)
-    layers = keras.layers
-    image = x = keras.Input(shape, name="image")
-    for number, width in enumerate((16, 32, 32), 1):
-        if number == 3:
-            x = layers.DepthwiseConv2D(3, padding="same", use_bias=False, name=f"conv{number}")(x)
-        else:
-            x = layers.Conv2D(width, 3, padding="same", use_bias=False, name=f"conv{number}")(x)
-        x = layers.BatchNormalization(epsilon=1e-3, name=f"bn{number}")(x)
-        x = layers.ReLU(6.0, name=f"relu{number}")(x)
-        x = CBAM("paper", name=f"cbam{number}")(x)
-        x = layers.MaxPooling2D(2, name=f"pool{number}")(x)
-    x = layers.GlobalAveragePooling2D(name="pool")(x)
-    return lively(keras.Model(image, layers.Dense(10, name="scores")(x), name="small"))
-
-
-def lively(model: Any) -> Any:
-    """BatchNorm statistics and factors as training leaves them: none at its start, so that every layer counts."""
-    random = np.random.default_rng(0)
-    draws: dict[str, Callable[[Any], np.ndarray]] = {
-        "gamma": lambda shape: random.uniform(0.8, 2.0, shape),
-        "beta": lambda shape: random.normal(0.5, 0.5, shape),
-        "moving_mean": lambda shape: random.normal(0, 0.1, shape),
-        "moving_variance": lambda shape: random.uniform(0.02, 0.2, shape),
-    }
-    for weight in model.weights:
-        if weight.name in draws:
-            weight.assign(draws[weight.name](tuple(weight.shape)))
-    return model
-
-
-def coarse_epsilon(model: Any) -> Any:
-    """The model with an epsilon of 1e-3 in every BatchNorm, for the fault that makes it smaller."""
-    names = [each.name for each in model.layers if type(each).__name__ == "BatchNormalization"]
-
-    def change(config: dict[str, Any]) -> None:
-        for name in names:
-            layer_config(config, name)["epsilon"] = 1e-3
-
-    return rebuilt(model, change)
-
-
-def models() -> dict[str, Callable[[], Any]]:
-    from exporter import build_model, load_model
-
-    def resnet() -> Any:
-        import keras
-
-        keras.utils.set_random_seed(0)
-        return build_model("cbam-resnet18", input_shape=(96, 96, 3), classes=10, classifier_activation=None)
-
-    return {
-        "small": small,
-        "cbam-mnist": lambda: coarse_epsilon(load_model("cbam-mnist")),
-        "cbam-mobilenet-mnist": lambda: coarse_epsilon(load_model("cbam-mobilenet-mnist")),
-        "cbam-resnet18 at 96x96": resnet,
-    }
+    def _gates(self, session: Any, artifact: Artifact) -> dict[str, OutputVerdict]:
+        """The outputs of a quantised artifact, by the gates for such."""
+        stored = {
+            spec.name: to_stored(value, spec)
+            for spec, value in zip(artifact.inputs, self.reference.inputs.values(), strict=True)
+        }
+        given = run_in_batches(session, stored, 1)
+        pairs = zip(self.reference.outputs.items(), artifact.outputs, strict=True)
+        return {name: judge_quantised(own, to_real(given[spec.name], spec), Gates()) for (name, own), spec in pairs}
 
 
 def exported(model: Any, folder: Path) -> tuple[Any, ...]:
@@ -305,6 +96,26 @@ def cell(outcome: Outcome, right: tuple[str, ...]) -> str:
     named = found.layer.split(" + ")
     how = "exact" if named[0] in right and len(named) == 1 else "among" if set(named) & set(right) else "WRONG"
     return f"{outcome.verdict}; {found.layer} ({how})"
+
+
+def scales(name: str, sound: Sound, arguments: argparse.Namespace, folder: Path, sound_rows: list[Any]) -> None:
+    """The rows of the quantised copies, with a wrong scale in each of their layers in turn."""
+    if arguments.only not in "wrong scale":
+        return
+    images = next(iter(sound.reference.inputs.values()))
+    started = time.perf_counter()
+    made = quantised(sound.model, images, folder)
+    outcomes = [sound.judge(each) for each in made]
+    sound_rows.append((f"{name}, int8", outcomes, time.perf_counter() - started))
+    for artifact, outcome in zip(made, outcomes, strict=True):
+        done: set[str] = set()
+        for what, layers, wrong in wrong_scales(artifact, outcome.profile, folder):
+            if arguments.quick and what in done:
+                continue
+            done.add(what)
+            cells = ["", ""]
+            cells[list(FORMATS).index(artifact.format)] = cell(sound.judge(wrong), layers)
+            print(f"| {name} int8 | {what} | {' + '.join(layers)} | {' | '.join(cells)} |", flush=True)
 
 
 def main() -> None:
@@ -331,6 +142,7 @@ def main() -> None:
                 made = exported(fault.put(sound.model), Path(folder, "faulty"))
                 cells = [cell(sound.judge(each), fault.layers) for each in made]
                 print(f"| {name} | {fault.name} | {fault.layers[0]} | {' | '.join(cells)} |", flush=True)
+            scales(name, sound, arguments, Path(folder), sound_rows)
     print("\n| sound model | tensors matched, TFLite / ONNX | not matched | largest error / allowed | verdict |")
     print("|---|---|---|---|---|")
     for name, outcomes, took in sound_rows:

@@ -58,9 +58,7 @@ def culprit(match: Match, chain: Sequence[LayerTensor], predicted: Arrays) -> Cu
     return _scale(match, chain, linear, predicted)
 
 
-def _activation(
-    match: Match, chain: Sequence[LayerTensor], predicted: Arrays
-) -> tuple[LayerTensor, list[str]]:
+def _activation(match: Match, chain: Sequence[LayerTensor], predicted: Arrays) -> tuple[LayerTensor, list[str]]:
     """The tensor in front of the activation that ends a segment, and the layers of that activation."""
     by_name = {tensor.name: tensor for tensor in chain}
     end = match.layer
@@ -122,9 +120,11 @@ class _Fit:
 def _fit(target: np.ndarray, behind: np.ndarray, value: np.ndarray) -> _Fit | None:
     """value = factor * target + offset, by least squares over the elements that the activation leaves as they are."""
     # At an end of its own range a value may have been clipped.
-    open_ = (behind == target) & (value > value.min()) & (value < value.max()) if not np.array_equal(
-        behind, target
-    ) else np.ones(target.shape, bool)
+    open_ = (
+        (behind == target) & (value > value.min()) & (value < value.max())
+        if not np.array_equal(behind, target)
+        else np.ones(target.shape, bool)
+    )
     x, y = target[open_].astype(np.float64), value[open_].astype(np.float64)
     if len(x) < 8 or float(np.ptp(x)) == 0:
         return None

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -97,6 +97,7 @@ class Profile:
     Attributes:
         unmatched: tensors of the file that are none of the model's, or not known to be.
         divergence: the first that leaves the model, or None.
+        note: what follows from there being none; empty where there is one.
     """
 
     artifact: str
@@ -105,12 +106,14 @@ class Profile:
     gates: tuple[GateLine, ...]
     unmatched: tuple[str, ...]
     divergence: Divergence | None
+    note: str = ""
 
     def to_json(self) -> dict[str, Any]:
         return {
             "artifact": self.artifact,
             "runtime": self.runtime,
             "divergence": self.divergence.to_json() if self.divergence else None,
+            "note": self.note,
             "rows": [_finite(row.to_json()) for row in self.rows],
             "gates": [_finite(line.to_json()) for line in self.gates],
             "unmatched": list(self.unmatched),
@@ -174,6 +177,8 @@ def profile(candidate: Candidate, reference: InnerReference, inputs: Arrays) -> 
     if first is not None:
         found = _culprit(first, matches, predictor, matcher.prediction.values, taken)
         divergence = _divergence(candidate.path, first, rows[matches.index(first)], found, reference)
+    else:
+        divergence = _lost(candidate.path, matches, predictor)
     return Profile(
         candidate.path,
         candidate.runtime,
@@ -181,7 +186,27 @@ def profile(candidate: Candidate, reference: InnerReference, inputs: Arrays) -> 
         gate_lines(reference.tensors, {match.layer.name: match for match in matches}, predictor.truth),
         _unmatched(tensors, matches),
         divergence,
+        "" if divergence is not None else _NOTE,
     )
+
+
+_NOTE: Final = (
+    "every tensor agrees with what the tensors before it give; if outputs differ all the same, it is the runtime's "
+    "optimised kernels, which are off while tensors are read, or many small errors of quantisation together"
+)
+
+
+def _lost(path: str, matches: Sequence[Match], predictor: Predictor) -> Divergence | None:
+    """Where an output of the model was not recognised: somewhere behind the last tensors that were."""
+    known = {match.layer.name for match in matches}
+    for name, tensor in predictor.reference.outputs.items():
+        if tensor in known or tensor not in predictor.truth:
+            continue
+        layers = {each.name: each for each in predictor.reference.tensors}
+        names = tuple(dict.fromkeys(each.layer for each in segment(layers, tensor, known)))
+        reason = f"output {name!r} is like nothing in the file, nor is any tensor of these layers"
+        return Divergence(path, " + ".join(names), names, layers[tensor].block, "", np.inf, reason)
+    return None
 
 
 def _row(match: Match, matches: Sequence[Match], predictor: Predictor, overall: Mapping[str, float]) -> Row:
@@ -214,9 +239,7 @@ def _chain(match: Match, matches: Sequence[Match], predictor: Predictor) -> list
     return segment(layers, match.layer.name, {each.layer.name for each in matches})
 
 
-def _culprit(
-    match: Match, matches: Sequence[Match], predictor: Predictor, predicted: Arrays, taken: Arrays
-) -> Culprit:
+def _culprit(match: Match, matches: Sequence[Match], predictor: Predictor, predicted: Arrays, taken: Arrays) -> Culprit:
     chain = _chain(match, matches, predictor)
     if any(source in taken for tensor in chain for source in tensor.sources):
         known = {each.layer.name: each.value for each in matches if each is not match}
@@ -226,9 +249,7 @@ def _culprit(
     return culprit(match, chain, predicted)
 
 
-def _divergence(
-    path: str, match: Match, row: Row, found: Culprit, reference: InnerReference
-) -> Divergence:
+def _divergence(path: str, match: Match, row: Row, found: Culprit, reference: InnerReference) -> Divergence:
     blocks = {tensor.layer: tensor.block for tensor in reference.tensors}
     layer = " + ".join(row.layers) if found.layer == UNKNOWN.layer else found.layer
     block = blocks.get(found.layer, row.block)

@@ -105,7 +105,7 @@ def views(value: np.ndarray, shape: tuple[int, ...]) -> list[np.ndarray]:
 
     Sizes of 1 may stand anywhere. Empty where the sizes do not fit.
     """
-    found = []
+    found: list[np.ndarray] = []
     for axes in _ORDERS.get(value.ndim, (tuple(range(value.ndim)),)):
         turned = value.transpose(axes)
         if _sizes(turned.shape) == _sizes(shape) and turned.shape[0] == shape[0]:
