@@ -7,7 +7,7 @@ from typing import Any, Final
 from converters.artifact import Artifact
 from converters.errors import ModelError
 from exporter.options import ExportOptions
-from exporter.parity.layers import Arrays
+from exporter.parity.layers import Arrays, InnerReference
 from exporter.parity.locate import Candidate, Profile, profile
 from exporter.runtimes.base import Session, Traceable
 from exporter.source import LoadedModel
@@ -16,27 +16,42 @@ SAMPLES: Final = 8
 """Enough that each layer varies, and few enough that all tensors of a large model fit into memory."""
 
 
-def layer_profile(source: LoadedModel, artifact: Artifact, session: Session, inputs: Arrays) -> Profile:
-    """Hold an opened artifact against its model, tensor by tensor.
+class LayerSearch:
+    """Holds artifacts of one model against it, tensor by tensor. Its layers are traced once for each batch.
 
     Args:
-        source: the model it was made from.
-        session: of a runtime whose inner tensors can be read (`Traceable`): LiteRT, ONNX Runtime.
+        source: the model that the artifacts were made from.
         inputs: by the model's names, in its layout, samples first; the first `SAMPLES` are used.
-
-    Raises:
-        ModelError: the runtime keeps its inner tensors to itself, or the model's graph cannot be run in float64.
     """
-    from exporter.inner import InnerModel
-    from exporter.pipeline import trace
 
-    if not isinstance(session, Traceable):
-        raise ModelError(f"{session.description}: its inner tensors cannot be read; LiteRT's and ONNX Runtime's can")
-    batch = artifact.inputs[0].shape[0] or 1
-    # The artifact's sizes; a turned input has them in another order, and then the model's own are the same.
-    turned = any(spec.layout == "NCHW" for spec in artifact.inputs)
-    shapes = {} if turned else {name: array.shape[1:] for name, array in inputs.items() if array.ndim > 1}
-    traced: Any = trace(source, ExportOptions(batch=batch, input_shapes=shapes))
-    samples = -(-min(SAMPLES, len(next(iter(inputs.values())))) // batch) * batch
-    candidate = Candidate(session, str(artifact.path), session.description, str(artifact.precision), artifact.inputs)
-    return profile(candidate, InnerModel(traced), {name: array[:samples] for name, array in inputs.items()})
+    def __init__(self, source: LoadedModel, inputs: Arrays) -> None:
+        self._source, self._inputs = source, inputs
+        self._inner: dict[int, InnerReference] = {}
+
+    def profile(self, artifact: Artifact, session: Session) -> Profile:
+        """The profile of an artifact that is open in `session`.
+
+        Raises:
+            ModelError: the runtime keeps its inner tensors to itself (LiteRT's and ONNX Runtime's can be read), or the
+                model's graph has no float64 form.
+        """
+        if not isinstance(session, Traceable):
+            raise ModelError(
+                f"{session.description}: its inner tensors cannot be read; LiteRT's and ONNX Runtime's can"
+            )
+        batch = artifact.inputs[0].shape[0] or 1
+        if batch not in self._inner:
+            self._inner[batch] = self._traced(batch)
+        samples = -(-min(SAMPLES, len(next(iter(self._inputs.values())))) // batch) * batch
+        candidate = Candidate(
+            session, str(artifact.path), session.description, str(artifact.precision), artifact.inputs
+        )
+        return profile(candidate, self._inner[batch], {name: v[:samples] for name, v in self._inputs.items()})
+
+    def _traced(self, batch: int) -> InnerReference:
+        from exporter.inner import InnerModel
+        from exporter.pipeline import trace
+
+        shapes = {name: array.shape[1:] for name, array in self._inputs.items() if array.ndim > 1}
+        traced: Any = trace(self._source, ExportOptions(batch=batch, input_shapes=shapes))
+        return InnerModel(traced)

@@ -20,7 +20,7 @@ from exporter.parity.layers import Arrays, InnerReference
 from exporter.parity.matching import Match, Matcher
 from exporter.parity.prediction import Predictor, largest
 from exporter.parity.stored import to_real, to_stored
-from exporter.parity.traced import FileTensor, Traced, read_tensors
+from exporter.parity.traced import FileTensor, Traced, read_tensors, views
 
 
 class Finding(enum.StrEnum):
@@ -167,6 +167,12 @@ def profile(candidate: Candidate, reference: InnerReference, inputs: Arrays) -> 
     inputs = {name: array[:whole] for name, array in inputs.items()}
     stored, taken = candidate.take(inputs)
     tensors = read_tensors(candidate.session, stored, batch)
+    for name, spec in zip(inputs, candidate.inputs, strict=True):
+        # ONNX takes a float input and rounds it first: what the rest of the file reads is the input as well.
+        for copy in (each for each in tensors if each.copies == spec.name):
+            own = taken[name]
+            taken[name] = min(views(copy.value, own.shape), key=lambda seen: largest(seen, own))
+    tensors = tuple(each for each in tensors if each.copies not in stored)
     predictor = Predictor(reference, inputs, candidate.precision)
     matcher = Matcher(predictor, tensors, taken)
     overall = matcher.prediction.allowed

@@ -19,6 +19,9 @@ MOVED: Final = frozenset(
 )
 """Operations of ONNX and TFLite whose result holds the numbers of their input."""
 
+ROUNDED: Final = frozenset({"QuantizeLinear", "DequantizeLinear", "QUANTIZE", "DEQUANTIZE"})
+"""Operations whose result holds them rounded."""
+
 
 class Traced(Protocol):
     """The part of `exporter.runtimes.base.Traceable` that is needed here."""
@@ -41,6 +44,7 @@ class FileTensor:
         clipped: the share of its values that stand at an end of what it can hold.
         sources: names of the tensors it is computed from, inputs of the file included.
         moved: whether it holds the numbers of its first source, in another shape.
+        copies: the tensor whose numbers it holds, rounded and perhaps moved; empty where it has its own.
     """
 
     name: str
@@ -50,6 +54,7 @@ class FileTensor:
     clipped: float
     sources: tuple[str, ...]
     moved: bool
+    copies: str = ""
 
 
 def read_tensors(session: Traced, inputs: Arrays, batch: int) -> tuple[FileTensor, ...]:
@@ -70,7 +75,16 @@ def read_tensors(session: Traced, inputs: Arrays, batch: int) -> tuple[FileTenso
         if name in depends and name in makers and (specs[name].scale is not None or specs[name].dtype == "float32")
     ]
     values = _run(session, inputs, batch, kept)
-    return tuple(_tensor(name, specs[name], makers[name], values[name], depends) for name in kept if name in values)
+    tensors = (_tensor(name, specs[name], makers[name], values[name], depends) for name in kept if name in values)
+    return tuple(
+        dataclasses.replace(each, copies=_origin(each.name, makers)) if each.op in ROUNDED else each for each in tensors
+    )
+
+
+def _origin(name: str, makers: Mapping[str, Any]) -> str:
+    while name in makers and makers[name].op in MOVED | ROUNDED and makers[name].inputs:
+        name = makers[name].inputs[0]
+    return name
 
 
 def _run(session: Traced, inputs: Arrays, batch: int, kept: Sequence[str]) -> dict[str, np.ndarray]:
