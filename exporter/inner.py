@@ -6,7 +6,6 @@ leaves in the file. In float64 it is the same graph with every float type made d
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -56,6 +55,7 @@ class InnerModel:
         self.outputs: Mapping[str, str] = {name: self._sources.origin(node) or node for name, node in ends.items()}
         self.tensors: Sequence[LayerTensor] = tuple(_described(self._sources, names_of(traced)))
         self._names = [tensor.name for tensor in self.tensors]
+        self._sessions: dict[tuple[str, Rounding], Any] = {}
 
     def run(self, inputs: Arrays) -> dict[str, np.ndarray]:
         return self._run("float32", inputs, {}, "")
@@ -79,8 +79,12 @@ class InnerModel:
                 parts[name].append(value)
         return {name: np.concatenate(each) for name, each in parts.items()}
 
-    @functools.cache  # noqa: B019  # freed with the model: nothing else refers to either
     def _session(self, dtype: str, weights: Rounding) -> Any:
+        if (dtype, weights) not in self._sessions:
+            self._sessions[dtype, weights] = self._opened(dtype, weights)
+        return self._sessions[dtype, weights]
+
+    def _opened(self, dtype: str, weights: Rounding) -> Any:
         import tensorflow as tf
 
         definition = _with_feeds(self._graph, {tensor.name for tensor in self.tensors})

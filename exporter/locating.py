@@ -13,7 +13,10 @@ from exporter.runtimes.base import Session, Traceable
 from exporter.source import LoadedModel
 
 SAMPLES: Final = 8
-"""Enough that each layer varies, and few enough that all tensors of a large model fit into memory."""
+"""Enough that each layer varies."""
+
+NUMBERS: Final = 50_000_000
+"""In all tensors of a model, for all samples, at most; they are held in float64 some four times over."""
 
 
 class LayerSearch:
@@ -42,11 +45,15 @@ class LayerSearch:
         batch = artifact.inputs[0].shape[0] or 1
         if batch not in self._inner:
             self._inner[batch] = self._traced(batch)
-        samples = -(-min(SAMPLES, len(next(iter(self._inputs.values())))) // batch) * batch
+        inner = self._inner[batch]
+        few = {name: array[:batch] for name, array in self._inputs.items()}
+        each = sum(value.size for value in inner.run(few).values()) // batch
+        # Two at least, so that what never varies is told from what does not vary within a sample.
+        samples = -(-min(SAMPLES, max(2, NUMBERS // max(1, each))) // batch) * batch
         candidate = Candidate(
             session, str(artifact.path), session.description, str(artifact.precision), artifact.inputs
         )
-        return profile(candidate, self._inner[batch], {name: v[:samples] for name, v in self._inputs.items()})
+        return profile(candidate, inner, {name: v[:samples] for name, v in self._inputs.items()})
 
     def _traced(self, batch: int) -> InnerReference:
         from exporter.inner import InnerModel

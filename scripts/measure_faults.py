@@ -22,10 +22,10 @@ from wrong_scales import quantised, wrong_scales
 
 from converters.artifact import Artifact
 from exporter import ExportOptions, export
-from exporter.inner import InnerModel
+from exporter.locating import LayerSearch
 from exporter.parity.check import by_position, check, run_in_batches
 from exporter.parity.gates import Gates, judge_quantised
-from exporter.parity.locate import Candidate, Profile, profile
+from exporter.parity.locate import Profile
 from exporter.parity.stored import to_real, to_stored
 from exporter.parity.verdict import OutputVerdict, Verdict
 from exporter.pipeline import trace
@@ -35,7 +35,6 @@ from exporter.source import load_source
 
 FORMATS = {"tflite": "litert", "onnx": "onnxruntime"}
 JUDGED = 64  # samples for the verdict on the outputs
-TRACED = 8  # samples for the search along the layers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,8 +54,7 @@ class Sound:
         few = {name: array[:JUDGED] for name, array in reference.inputs.items()}
         outputs = {name: array[:JUDGED] for name, array in reference.outputs.items()}
         self.reference = dataclasses.replace(reference, inputs=few, outputs=outputs)
-        self.inner = InnerModel(self.traced)
-        self.samples = {name: array[:TRACED] for name, array in few.items()}
+        self.search = LayerSearch(source, few)
 
     def judge(self, artifact: Any) -> Outcome:
         """The verdict on the outputs of an artifact, and the search along its layers."""
@@ -67,10 +65,7 @@ class Sound:
         with runtime(FORMATS[artifact.format]).open(artifact) as session:
             quantised = artifact.precision != "fp32"
             verdicts = self._gates(session, artifact) if quantised else check(session, self.reference, names, 1)
-            candidate = Candidate(
-                session, artifact.path.name, session.description, str(artifact.precision), artifact.inputs
-            )
-            found = profile(candidate, self.inner, self.samples)
+            found = self.search.profile(artifact, session)
         failed = any(each.verdict is Verdict.FAILED for each in verdicts.values())
         return Outcome(Verdict.FAILED if failed else next(iter(verdicts.values())).verdict, found)
 

@@ -169,9 +169,10 @@ def profile(candidate: Candidate, reference: InnerReference, inputs: Arrays) -> 
     tensors = read_tensors(candidate.session, stored, batch)
     for name, spec in zip(inputs, candidate.inputs, strict=True):
         # ONNX takes a float input and rounds it first: what the rest of the file reads is the input as well.
-        for copy in (each for each in tensors if each.copies == spec.name):
-            own = taken[name]
-            taken[name] = min(views(copy.value, own.shape), key=lambda seen: largest(seen, own))
+        own = taken[name]
+        for copy in (each for each in tensors if each.copies == spec.name and each.step):
+            near = [seen for seen in views(copy.value, own.shape) if largest(seen, own) <= copy.step]
+            taken[name] = near[0] if near else taken[name]
     tensors = tuple(each for each in tensors if each.copies not in stored)
     predictor = Predictor(reference, inputs, candidate.precision)
     matcher = Matcher(predictor, tensors, taken)

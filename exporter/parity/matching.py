@@ -99,8 +99,8 @@ class Matcher:
         found: dict[str, Match] = {}
         others = {match.layer.name for match in known.values()}
         for tensor in self._tensors:
-            if tensor.moved:
-                continue
+            if tensor.moved and (tensor.copies in found or tensor.copies not in self._above):
+                continue  # the same numbers in another shape; where that shape is not the model's, this one may be
             behind = {found[name].layer.name for name in self._above[tensor.name] if name in found}
             passed = {name for layer in behind for name in self._before[layer]}
             fitting = self._fitting(tensor, passed)
@@ -122,11 +122,13 @@ class Matcher:
     def _fitting(self, tensor: FileTensor, passed: set[str]) -> dict[str, list[np.ndarray]]:
         """Layers whose shape the tensor can have, that are not computed before what it is computed from."""
         fitting = {}
+        known: dict[tuple[int, ...], list[np.ndarray]] = {}
         for name, value in self.prediction.values.items():
             if name not in passed and value.size == tensor.value.size:
-                seen = views(tensor.value, value.shape)
-                if seen:
-                    fitting[name] = seen
+                if value.shape not in known:
+                    known[value.shape] = views(tensor.value, value.shape)
+                if known[value.shape]:
+                    fitting[name] = known[value.shape]
         return fitting
 
     def _copied(

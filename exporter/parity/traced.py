@@ -44,7 +44,7 @@ class FileTensor:
         clipped: the share of its values that stand at an end of what it can hold.
         sources: names of the tensors it is computed from, inputs of the file included.
         moved: whether it holds the numbers of its first source, in another shape.
-        copies: the tensor whose numbers it holds, rounded and perhaps moved; empty where it has its own.
+        copies: the tensor whose numbers it holds, moved or rounded or both; empty where it has its own.
     """
 
     name: str
@@ -77,7 +77,8 @@ def read_tensors(session: Traced, inputs: Arrays, batch: int) -> tuple[FileTenso
     values = _run(session, inputs, batch, kept)
     tensors = (_tensor(name, specs[name], makers[name], values[name], depends) for name in kept if name in values)
     return tuple(
-        dataclasses.replace(each, copies=_origin(each.name, makers)) if each.op in ROUNDED else each for each in tensors
+        dataclasses.replace(each, copies=_origin(each.name, makers)) if each.moved or each.op in ROUNDED else each
+        for each in tensors
     )
 
 
