@@ -53,7 +53,9 @@ class InnerModel:
         self._sources = _Sources(self._graph, {_node(name): key for key, name in self._inputs.items()})
         ends = dict(zip(names, [_node(tensor.name) for tensor in frozen.outputs], strict=True))
         self.outputs: Mapping[str, str] = {name: self._sources.origin(node) or node for name, node in ends.items()}
-        self.tensors: Sequence[LayerTensor] = tuple(_described(self._sources, names_of(traced)))
+        self.tensors: Sequence[LayerTensor] = tuple(
+            _described(self._sources, names_of(traced), traced.traced.data_format)
+        )
         self._names = [tensor.name for tensor in self.tensors]
         self._sessions: dict[tuple[str, Rounding], Any] = {}
 
@@ -181,12 +183,13 @@ class _Sources:
         return name in self.inputs.values() or self._own(self.nodes[name])
 
 
-def _described(sources: _Sources, named: Named) -> Iterator[LayerTensor]:
+def _described(sources: _Sources, named: Named, data_format: str) -> Iterator[LayerTensor]:
     for node in sources.listed():
         layer, block, gate = named.of(node.name)
-        yield LayerTensor(
-            node.name, node.op, layer, block, gate, sources.sources(node), node.op in WEIGHTED or node.op in _CALLS
-        )
+        weighted = node.op in WEIGHTED or node.op in _CALLS
+        # TensorFlow has no channels-first convolution on the CPU: Keras turns the map in front of it and behind.
+        axis = 1 if data_format == "channels_first" and not weighted else -1
+        yield LayerTensor(node.name, node.op, layer, block, gate, sources.sources(node), weighted, axis)
 
 
 def _with_feeds(graph: Any, names: set[str]) -> Any:

@@ -20,6 +20,11 @@ _UNIFORM: Final = 0.1
 changed epsilon or variance moves channels unlike, in proportion to 1 / variance."""
 
 
+_POINTS: Final = 8
+_FLAT: Final = 1e-4
+"""Elements of a channel, and their range beside their size, from which a factor and an offset can be told apart."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Culprit:
     """The layer at fault, empty where that cannot be told, and what shows it, in words."""
@@ -91,10 +96,8 @@ def _scale(match: Match, chain: Sequence[LayerTensor], linear: LayerTensor, pred
     target, behind = predicted[linear.name], predicted[match.layer.name]
     if not others or target.shape != match.value.shape:
         return Culprit(weighted[0].layer, "") if not others else UNKNOWN
-    fits = [
-        _fit(target[..., channel], behind[..., channel], match.value[..., channel])
-        for channel in range(target.shape[-1])
-    ]
+    by_channel = [np.moveaxis(each, linear.channels, 0) for each in (target, behind, match.value)]
+    fits = [_fit(*each) for each in zip(*by_channel, strict=True)]
     seen = [fit for fit in fits if fit is not None]
     off = [fit for fit in seen if fit.before > match.allowed]
     if not off:
@@ -127,10 +130,11 @@ def _fit(target: np.ndarray, behind: np.ndarray, value: np.ndarray) -> _Fit | No
         else np.ones(target.shape, bool)
     )
     x, y = target[open_].astype(np.float64), value[open_].astype(np.float64)
-    if len(x) < 8 or float(np.ptp(x)) == 0:
+    if len(x) < _POINTS or float(np.ptp(x)) <= _FLAT * float(np.max(np.abs(x))):
         return None
-    factor, offset = np.polyfit(x, y, 1)
-    return _Fit(float(factor), float(np.max(np.abs(y - x))), float(np.max(np.abs(y - (factor * x + offset)))))
+    factor = float(np.mean((x - x.mean()) * (y - y.mean())) / np.var(x))
+    offset = float(y.mean() - factor * x.mean())
+    return _Fit(factor, float(np.max(np.abs(y - x))), float(np.max(np.abs(y - (factor * x + offset)))))
 
 
 def input_variants(inputs: Arrays) -> list[tuple[str, str, Arrays]]:

@@ -28,6 +28,7 @@ class LayerTensor:
         gate: whether it is that block's channel or spatial gate.
         sources: names of the tensors, inputs of the model included, that it is computed from.
         weighted: whether it is a product with weights, a convolution or a matrix product.
+        channels: the axis of its channels.
     """
 
     name: str
@@ -37,6 +38,7 @@ class LayerTensor:
     gate: Gate = ""
     sources: tuple[str, ...] = ()
     weighted: bool = False
+    channels: int = -1
 
 
 class InnerReference(Protocol):
