@@ -15,7 +15,7 @@ from exporter.parity.prediction import largest
 _ENOUGH: Final = 0.02
 """Share of the elements from which a part of a tensor can speak for the whole."""
 
-_UNIFORM: Final = 0.1
+_UNIFORM: Final = 0.2
 """Deviation over the channels of what a factor lacks to 1, beside its mean: below it, one factor for all of them. A
 changed epsilon or variance moves channels unlike, in proportion to 1 / variance."""
 

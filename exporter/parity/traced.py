@@ -41,7 +41,8 @@ class FileTensor:
         name, op: its own, and the type of the operation that computes it.
         value: (samples, ...), in real numbers.
         step: between two neighbouring numbers that it can hold, where it is quantised; else 0.
-        clipped: the share of its values that stand at an end of what it can hold.
+        low, high: the least and the largest number that it can hold, where it is quantised.
+        clipped: the share of its values that stand at one of these two.
         sources: names of the tensors it is computed from, inputs of the file included.
         moved: whether it holds the numbers of its first source, in another shape.
         copies: the tensor whose numbers it holds, moved or rounded or both; empty where it has its own.
@@ -51,6 +52,8 @@ class FileTensor:
     op: str
     value: np.ndarray
     step: float
+    low: float
+    high: float
     clipped: float
     sources: tuple[str, ...]
     moved: bool
@@ -105,14 +108,17 @@ def _run(session: Traced, inputs: Arrays, batch: int, kept: Sequence[str]) -> di
 
 def _tensor(name: str, spec: Any, node: Any, value: np.ndarray, depends: set[str]) -> FileTensor:
     sources = tuple(each for each in node.inputs if each in depends)
-    real, step, clipped = to_real(value, spec), spec.scale or 0.0, 0.0
+    real, step, low, high, clipped = to_real(value, spec), spec.scale or 0.0, -np.inf, np.inf, 0.0
     if spec.scale is not None:
         limits = np.iinfo(value.dtype)
+        low, high = (float(each) for each in to_real(np.array([limits.min, limits.max]), spec))
         clipped = float(np.mean((value == limits.min) | (value == limits.max)))
-    elif node.op == "DequantizeLinear":  # ONNX tells its scale nowhere else
+    elif node.op == "DequantizeLinear":  # ONNX tells its scale and range nowhere else
         found = np.unique(real)
         step = float(np.diff(found).min(initial=np.inf)) if len(found) > 1 else 0.0
-    return FileTensor(name, node.op, real, step, clipped, sources, node.op in MOVED and len(sources) == 1)
+        low, high = float(found[0]), float(found[-1])
+    moved = node.op in MOVED and len(sources) == 1
+    return FileTensor(name, node.op, real, step, low, high, clipped, sources, moved)
 
 
 def views(value: np.ndarray, shape: tuple[int, ...]) -> list[np.ndarray]:
