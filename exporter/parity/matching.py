@@ -112,7 +112,9 @@ class Matcher:
                 continue
             # A copy that clips as well may be the activation behind: ONNX Runtime leaves a ReLU out for a range.
             match = self._by_value(tensor, fitting, taken, own)
-            match = match or copied or self._by_name(tensor, fitting)
+            named = self._by_name(tensor, fitting)
+            behind_it = named is not None and copied is not None and copied.layer.name in named.layer.sources
+            match = match or (named if behind_it else copied or named)
             if match is None and by_place:
                 match = own or self._by_place(tensor, fitting, taken, behind)
             if match is not None:
