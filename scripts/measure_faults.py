@@ -23,13 +23,13 @@ from wrong_scales import quantised, wrong_scales
 from converters.artifact import Artifact
 from exporter import ExportOptions, export
 from exporter.locating import LayerSearch
+from exporter.model_run import make_reference
 from exporter.parity.check import by_position, check, run_in_batches
 from exporter.parity.gates import Gates, judge_quantised
 from exporter.parity.locate import Profile
 from exporter.parity.stored import to_real, to_stored
 from exporter.parity.verdict import OutputVerdict, Verdict
 from exporter.pipeline import trace
-from exporter.reference import make_reference
 from exporter.runtimes.table import runtime
 from exporter.source import load_source
 
