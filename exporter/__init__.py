@@ -16,6 +16,7 @@ _NAMES: Final = {
     "ChannelAttention": "exporter.models.cbam",
     "Dialect": "exporter.models.dialect",
     "ExportOptions": "exporter.options",
+    "QuantisationOptions": "exporter.quantisation.options",
     "SpatialAttention": "exporter.models.cbam",
     "add_cbam": "exporter.models.insert",
     "build_model": "exporter.models.backbones",
@@ -23,6 +24,7 @@ _NAMES: Final = {
     "channel_attention": "exporter.models.cbam",
     "export": "exporter.pipeline",
     "load_model": "exporter.source",
+    "quantize": "exporter.quantisation.flow",
     "rescue": "exporter.rescuing",
     "spatial_attention": "exporter.models.cbam",
 }

@@ -60,7 +60,7 @@ FORMATS: Final[Mapping[str, Format]] = {
         Format(
             "tflite",
             ".tflite",
-            (Precision.FP32,),
+            (Precision.FP32, Precision.FP16, Precision.DYNAMIC, Precision.INT8, Precision.INT16X8),
             "converters.tflite:convert",
             "litert",
             "TFLite flatbuffer, verified with LiteRT and XNNPACK",
@@ -68,7 +68,7 @@ FORMATS: Final[Mapping[str, Format]] = {
         Format(
             "onnx",
             ".onnx",
-            (Precision.FP32,),
+            (Precision.FP32, Precision.FP16, Precision.DYNAMIC, Precision.INT8),
             "converters.onnx:convert",
             "onnxruntime",
             "ONNX, checked by onnx.checker and verified with ONNX Runtime",

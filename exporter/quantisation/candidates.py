@@ -1,0 +1,235 @@
+"""The competing quantised files of one format: each converted, opened, scored on samples set aside for that."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from converters.artifact import Artifact, Precision, fingerprint_path
+from converters.errors import CbamError, ConversionError, WorkerError
+from converters.quantise.child import Child
+from converters.settings import ConversionSettings
+from exporter.formats import FORMATS
+from exporter.options import ExportOptions
+from exporter.parity.check import Arrays
+from exporter.quantisation.forms import Form
+from exporter.quantisation.measure import score
+from exporter.quantisation.samples import Division, SampleSet
+from exporter.quantisation.sources import batches
+from exporter.runtimes.table import runtime
+
+Step = Callable[[str], None]
+Progress = Callable[[int, int], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Candidate:
+    """One quantised file.
+
+    Attributes:
+        form: name of the graph that was quantised.
+        method: how ranges were found; empty where none are.
+        artifact: the file; None where it could not be made or opened.
+        sqnr_db, agreement: against the float model on the samples set aside for the choice.
+        floored: tensors whose range had collapsed and was widened.
+        fault: why there is no artifact.
+    """
+
+    form: str
+    method: str
+    artifact: Artifact | None
+    sqnr_db: float = float("-inf")
+    agreement: float = 0.0
+    floored: tuple[str, ...] = ()
+    fault: str = ""
+
+    @property
+    def name(self) -> str:
+        """Form and method, as they are printed."""
+        return self.form + (f", {self.method} ranges" if self.method else "")
+
+    def to_json(self) -> dict[str, Any]:
+        """As it stands in --json; figures that do not exist are null."""
+        finite = self.artifact is not None and np.isfinite(self.sqnr_db)
+        return {
+            "form": self.form,
+            "ranges": self.method or None,
+            "sqnr_db": self.sqnr_db if finite else None,
+            "agreement": self.agreement if self.artifact is not None else None,
+            "floored": list(self.floored),
+            "fault": self.fault or None,
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What all candidates of one format share."""
+
+    format: str
+    options: ExportOptions
+    settings: ConversionSettings
+    folder: Path
+    child: Child
+    data: Division | None
+    expected: Arrays
+    on_step: Step
+    progress: Progress
+    made: dict[Path, Artifact] = dataclasses.field(default_factory=dict)
+
+    @property
+    def precision(self) -> Precision:
+        """What is asked for."""
+        return self.options.precision
+
+    @property
+    def io(self) -> str:
+        """The dtype of inputs and outputs."""
+        return self.options.quantisation.io_of(self.format, self.precision)
+
+
+def make(task: Task, forms: Sequence[Form]) -> list[Candidate]:
+    """Convert every form by every method, best first by SQNR on the samples for the choice.
+
+    Raises:
+        CbamError: not one could be made; the error of the first.
+    """
+    made, first = [], None
+    for place, form in enumerate(forms):
+        try:
+            for candidate in _of_form(task, form, place):
+                made.append(_scored(task, candidate))
+        except CbamError as error:
+            first = first or error
+            made.append(Candidate(form.name, "", None, fault=str(error)))
+    made.sort(key=lambda each: (each.artifact is not None, each.sqnr_db, each.agreement), reverse=True)
+    if made[0].artifact is None:
+        raise first or ConversionError(made[0].fault)
+    return made
+
+
+def float_artifact(task: Task, form: Form, path: Path) -> Artifact:
+    """The float file of a form's trace."""
+    settings = dataclasses.replace(task.settings, precision=Precision.FP32)
+    inputs, outputs = FORMATS[task.format].load_converter()(form.traced, path, settings)
+    sha256, size = fingerprint_path(path)
+    return Artifact(path, task.format, Precision.FP32, inputs, outputs, sha256, size, settings.metadata)
+
+
+def _float(task: Task, form: Form, place: int) -> Artifact | None:
+    """The float file that is quantised; None where the form has nothing of its own."""
+    suffix = FORMATS[task.format].suffix
+    path = task.folder / f"float{place}{suffix}"
+    plain = task.folder / f"traced-{id(form.traced)}{suffix}"
+    if not plain.exists():
+        task.on_step(f"converting to {task.format} in float ({form.name})")
+        made = float_artifact(task, form, plain)
+        task.made[plain] = made
+    made = task.made[plain]
+    if form.rewrite is None:
+        return made
+    content = form.rewrite(plain.read_bytes())
+    if content is None:
+        return None
+    path.write_bytes(content)
+    return dataclasses.replace(made, path=path)
+
+
+def _of_form(task: Task, form: Form, place: int) -> Iterator[Candidate]:
+    row = FORMATS[task.format]
+    methods = task.options.quantisation.methods_of(task.format)
+    source = _float(task, form, place)
+    if source is None:
+        return
+    if task.format == "tflite" and task.precision not in (Precision.INT8, Precision.INT16X8):
+        task.on_step(f"converting to {task.format} in {task.precision}")
+        path = task.folder / f"{place}{row.suffix}"
+        inputs, outputs = row.load_converter()(form.traced, path, task.settings)
+        yield Candidate(form.name, "", _artifact(task, path, inputs, outputs))
+    elif task.format == "tflite":
+        yield from _tflite(task, form, source, methods)
+    else:
+        yield from _onnx(task, form, source, methods if task.precision is Precision.INT8 else ("",))
+
+
+def _tflite(task: Task, form: Form, source: Artifact, methods: Sequence[str]) -> Iterator[Candidate]:
+    from converters.quantise import flatbuffer
+    from exporter.quantisation.calibrate import Calibrated
+
+    assert task.data is not None
+    task.on_step(f"calibrating on {task.data.calibrate.described} ({form.name})")
+    calibrated = Calibrated(source, task.data.calibrate, task.progress)
+    for method in methods:
+        task.on_step(f"quantising to {task.precision} ({form.name}, {method} ranges)")
+        ranges, floored = calibrated.ranges(method, task.precision)
+        path = source.path.with_name(f"{source.path.stem}-{method}.tflite")
+        try:
+            task.child.run(
+                "tflite",
+                source=str(source.path),
+                target=str(path),
+                ranges=ranges,
+                precision=str(task.precision),
+                io=task.io,
+            )
+        except WorkerError as error:
+            raise WorkerError(f"{error}; {calibrated.suspects(ranges)}") from error
+        inputs, outputs = flatbuffer.signature_specs(path.read_bytes(), source.inputs, source.outputs)
+        yield Candidate(form.name, method, _artifact(task, path, inputs, outputs), floored=floored)
+
+
+def _onnx(task: Task, form: Form, source: Artifact, methods: Sequence[str]) -> Iterator[Candidate]:
+    given: dict[str, Any] = {}
+    if task.precision is Precision.INT8:
+        assert task.data is not None
+        samples = task.folder / "calibration.npz"
+        if not samples.exists():
+            _store_calls(samples, task.data.calibrate, source)
+        given = {"samples": str(samples), "activations": task.options.quantisation.activations}
+    for method in methods:
+        how = f", {method} ranges" if method else ""
+        task.on_step(f"quantising to {task.precision} ({form.name}{how})")
+        path = source.path.with_name(f"{source.path.stem}-{method or task.precision}.onnx")
+        given |= {"method": method} if method else {}
+        task.child.run(
+            "onnx", source=str(source.path), target=str(path), precision=str(task.precision), io=task.io, **given
+        )
+        specs = [
+            tuple(dataclasses.replace(spec, dtype=task.io if spec.dtype == "float32" else spec.dtype) for spec in each)
+            for each in (source.inputs, source.outputs)
+        ]
+        yield Candidate(form.name, method, _artifact(task, path, *specs))
+
+
+def _store_calls(path: Path, samples: SampleSet, source: Artifact) -> None:
+    size = source.inputs[0].shape[0] or 1
+    calls = list(batches(samples, size))
+    stacked = {}
+    for spec in source.inputs:
+        array = np.stack([call[spec.name] for call in calls])
+        if spec.layout == "NCHW" and array.shape[2:] != spec.shape[1:]:
+            array = array.transpose(0, 1, 4, 2, 3)
+        stacked[spec.name] = np.ascontiguousarray(array)
+    np.savez(path, **stacked)  # type: ignore[arg-type]  # NumPy's stub takes no mapping of names
+
+
+def _artifact(task: Task, path: Path, inputs: Any, outputs: Any) -> Artifact:
+    sha256, size = fingerprint_path(path)
+    return Artifact(path, task.format, task.precision, inputs, outputs, sha256, size, task.settings.metadata)
+
+
+def _scored(task: Task, candidate: Candidate) -> Candidate:
+    """Open the file in the format's own runtime and score it; one that is refused there is out, with the reason."""
+    assert candidate.artifact is not None
+    if task.data is None:
+        return dataclasses.replace(candidate, sqnr_db=0.0)
+    try:
+        with runtime(FORMATS[task.format].runtime).open(candidate.artifact) as session:
+            inputs = task.data.choose.arrays
+            decibels, share = score(session, candidate.artifact, inputs, task.expected)
+    except ConversionError as error:
+        return dataclasses.replace(candidate, artifact=None, fault=str(error))
+    return dataclasses.replace(candidate, sqnr_db=decibels, agreement=share)
