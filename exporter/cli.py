@@ -13,6 +13,7 @@ import click
 
 from converters.artifact import Precision
 from converters.errors import OptionError, closest
+from exporter.cli_quantize import quantisation_options, quantize, run, take_quantisation
 from exporter.cli_runtimes import runtimes
 from exporter.formats import FORMATS, PRECISIONS
 from exporter.parameters import BatchSize, NamedText, Shape, ValueRange
@@ -86,6 +87,7 @@ def cbam() -> None:
     metavar="NAME",
     help="Verify in this runtime instead of the format's own; may be given several times (`cbam runtimes` lists them).",
 )
+@quantisation_options
 @json_option
 def export(model: str | None, as_json: bool, verbose: bool, silent: bool, **given: Any) -> None:
     """Convert MODEL and verify the result in its own runtime.
@@ -103,11 +105,15 @@ def export(model: str | None, as_json: bool, verbose: bool, silent: bool, **give
         if len({name for name, _ in shapes}) != len(shapes):
             raise OptionError("--input-shape was given twice for the same input")
         labels = given.pop("labels")
+        given["quantisation"] = take_quantisation(given)
         options = ExportOptions(
             **{**given, "precision": Precision(given["precision"])},
             input_shapes=dict(shapes),
             labels=_read_labels(labels) if labels else None,
         )
+        if options.precision is not Precision.FP32:
+            run(model, options, report, as_json)
+            return
         import exporter.pipeline
 
         result = exporter.pipeline.export(model, options, on_step=report.step)
@@ -252,6 +258,7 @@ def models(
 
 
 cbam.add_command(runtimes)
+cbam.add_command(quantize)
 
 
 def _read_labels(path: Path) -> tuple[str, ...]:

@@ -102,6 +102,8 @@ def quantize(
     options = options or ExportOptions(formats=("tflite",), precision=Precision.INT8)
     if options.precision is Precision.FP32:
         raise OptionError("fp32 is not a quantisation; export() writes it")
+    if not options.verify:
+        raise OptionError("--no-verify is for fp32; what is quantised is always measured")
     names = {name: _runtimes(name, options) for name in options.formats}
     for name in dict.fromkeys(each for row in names.values() for each in row):
         runtime(name).version()  # raises, before anything slow, if it is not there

@@ -92,24 +92,25 @@ def preset(name: str) -> Preprocessing:
     return PRESETS[name]
 
 
-def chosen(
-    name: str | None,
-    scale: float | None,
-    mean: tuple[float, ...] | None,
-    std: tuple[float, ...] | None,
-    changes: Mapping[str, str | None],
-) -> Preprocessing | None:
+def chosen(formula: Mapping[str, Any], changes: Mapping[str, str | None]) -> Preprocessing | None:
     """What a user's options ask for; None if they ask for nothing that says how pixels become numbers.
 
+    Args:
+        formula: `preprocess` (a preset's name), `scale`, `mean` and `std`, each None where it was not given.
+        changes: `order` and `resize`, likewise.
+
     Raises:
-        OptionError: a preset and a formula of one's own at once.
+        OptionError: a preset and a formula of one's own at once, or changes to nothing.
     """
-    own = {key: value for key, value in (("scale", scale), ("mean", mean), ("std", std)) if value is not None}
+    name = formula["preprocess"]
+    own = {key: formula[key] for key in ("scale", "mean", "std") if formula[key] is not None}
     if name is not None and own:
         raise OptionError(f"--preprocess {name} sets scale, mean and std; leave out {', '.join('--' + k for k in own)}")
     if name is None and not own:
+        if any(changes.values()):
+            raise OptionError("--channels and --resize go with --preprocess or --scale, which say what pixels become")
         return None
-    made = preset(name) if name is not None else Preprocessing(**own)  # type: ignore[arg-type]
+    made = preset(name) if name is not None else Preprocessing(**own)
     given: dict[str, Any] = {key: value for key, value in changes.items() if value is not None}
     return dataclasses.replace(made, **given)
 
