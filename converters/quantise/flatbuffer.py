@@ -191,6 +191,16 @@ def operator_code(model: Any, name: str) -> int:
     return len(model.operatorCodes) - 1
 
 
+def drop_unused_codes(model: Any) -> None:
+    """Take out of a `ModelT` the codes that no operation has: TensorFlow's int16 quantiser refuses such a file."""
+    used = sorted({operation.opcodeIndex for graph in model.subgraphs for operation in graph.operators})
+    new = {old: place for place, old in enumerate(used)}
+    model.operatorCodes = [model.operatorCodes[old] for old in used]
+    for graph in model.subgraphs:
+        for operation in graph.operators:
+            operation.opcodeIndex = new[operation.opcodeIndex]
+
+
 def add_tensor(model: Any, like: int, suffix: str, values: np.ndarray | None) -> int:
     """Add a float32 tensor to a `ModelT` and give its place.
 

@@ -77,7 +77,24 @@ def quantise(
 def _half(source: str, target: str, io: str) -> None:
     from onnxruntime.transformers import float16
 
-    onnx.save(float16.convert_float_to_float16(onnx.load(source), keep_io_types=io == "float32"), target)
+    model = float16.convert_float_to_float16(onnx.load(source), keep_io_types=io == "float32")
+    _sort(model.graph)  # the casts of inputs were put at the end
+    onnx.save(model, target)
+
+
+def _sort(graph: Any) -> None:
+    """Put every node behind those whose results it reads."""
+    waiting, sorted_nodes = list(graph.node), list[Any]()
+    made = {"", *(value.name for value in (*graph.input, *graph.initializer))}
+    while waiting:
+        ready = [node for node in waiting if made.issuperset(node.input)]
+        if not ready:
+            raise ConversionError("the half-precision graph reads what nothing computes")
+        sorted_nodes += ready
+        made.update(name for node in ready for name in node.output)
+        waiting = [node for node in waiting if not made.issuperset(node.output)]
+    del graph.node[:]
+    graph.node.extend(sorted_nodes)
 
 
 class _Samples(quantization.CalibrationDataReader):  # type: ignore[misc]  # ONNX Runtime ships no types

@@ -25,11 +25,13 @@ _CUTS: Final = np.linspace(1.0, 0.4, 31)
 
 @dataclasses.dataclass(slots=True)
 class Seen:
-    """What one tensor took: its smallest and largest value, and how often each BINS-th of that range."""
+    """What one tensor took: its smallest and largest value, how often each BINS-th of that range, and the sum over all
+    calls of its means along the last axis."""
 
     low: float
     high: float
     counts: np.ndarray
+    total: np.ndarray
 
 
 class Observer:
@@ -40,6 +42,7 @@ class Observer:
 
     def __init__(self) -> None:
         self.seen: dict[str, Seen] = {}
+        self._calls = 0
 
     def limits(self, tensors: Mapping[str, np.ndarray], sample: str) -> None:
         """Widen the ranges by one call's tensors.
@@ -47,6 +50,7 @@ class Observer:
         Raises:
             ModelError: a tensor with NaN or infinity in it, naming the first.
         """
+        self._calls += 1
         for name, value in tensors.items():
             low, high = float(value.min(initial=np.inf)), float(value.max(initial=-np.inf))
             if not np.isfinite(low + high):
@@ -54,7 +58,9 @@ class Observer:
                     f"on {sample} of the calibration data, which is finite, the model itself computes "
                     f"{'NaN' if np.isnan(value).any() else 'infinity'} in {name!r}; no range could hold that"
                 )
-            seen = self.seen.setdefault(name, Seen(low, high, np.zeros(BINS, np.int64)))
+            mean = value.reshape(-1, value.shape[-1] if value.ndim else 1).mean(axis=0, dtype=np.float64)
+            seen = self.seen.setdefault(name, Seen(low, high, np.zeros(BINS, np.int64), np.zeros(len(mean))))
+            seen.total += mean
             seen.low, seen.high = min(seen.low, low), max(seen.high, high)
 
     def count(self, tensors: Mapping[str, np.ndarray], sample: str = "") -> None:
@@ -63,6 +69,10 @@ class Observer:
             seen = self.seen[name]
             if seen.high > seen.low:
                 seen.counts += np.histogram(value, BINS, (seen.low, seen.high))[0]
+
+    def means(self) -> dict[str, np.ndarray]:
+        """The mean of every tensor by its last axis, the channels."""
+        return {name: seen.total / self._calls for name, seen in self.seen.items()}
 
     def ranges(self, method: Method, *, levels: int = 255, symmetric: bool = False) -> dict[str, Range]:
         """The range of every tensor.

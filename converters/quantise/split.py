@@ -28,6 +28,7 @@ def split_pools(content: bytes) -> bytes | None:
         return None
     for concatenation, convolution in found:
         _split(model, concatenation, convolution)
+    flatbuffer.drop_unused_codes(model)
     return flatbuffer.write(model)
 
 

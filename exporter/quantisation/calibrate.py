@@ -8,6 +8,7 @@ import numpy as np
 
 from converters.artifact import Artifact, Precision
 from converters.quantise import flatbuffer
+from converters.quantise.correct import correct_biases
 from converters.quantise.floors import floored
 from converters.quantise.ranges import LEVELS, Observer, Range
 from exporter.quantisation.samples import SampleSet
@@ -41,6 +42,8 @@ class Calibrated:
                     see(values, samples.names[min(place * size, len(samples) - 1)])
                     progress(which * calls // 2 + place + 1, calls)
         self._observer = observer
+        self.corrected = correct_biases(content, observer.means())
+        """The float file with biases that make up for the rounding of the weights."""
 
     def ranges(self, method: str, precision: Precision) -> tuple[dict[str, Range], tuple[str, ...]]:
         """The range of every tensor, and the names of those that had collapsed and were widened.

@@ -140,7 +140,7 @@ def _float(task: Task, form: Form, place: int) -> Artifact | None:
 
 def _of_form(task: Task, form: Form, place: int) -> Iterator[Candidate]:
     row = FORMATS[task.format]
-    methods = task.options.quantisation.methods_of(task.format)
+    methods = task.options.quantisation.methods_of(task.format, task.precision)
     source = _float(task, form, place)
     if source is None:
         return
@@ -162,6 +162,8 @@ def _tflite(task: Task, form: Form, source: Artifact, methods: Sequence[str]) ->
     assert task.data is not None
     task.on_step(f"calibrating on {task.data.calibrate.described} ({form.name})")
     calibrated = Calibrated(source, task.data.calibrate, task.progress)
+    corrected = source.path.with_name(f"{source.path.stem}-corrected.tflite")
+    corrected.write_bytes(calibrated.corrected)
     for method in methods:
         task.on_step(f"quantising to {task.precision} ({form.name}, {method} ranges)")
         ranges, floored = calibrated.ranges(method, task.precision)
@@ -169,7 +171,7 @@ def _tflite(task: Task, form: Form, source: Artifact, methods: Sequence[str]) ->
         try:
             task.child.run(
                 "tflite",
-                source=str(source.path),
+                source=str(corrected),
                 target=str(path),
                 ranges=ranges,
                 precision=str(task.precision),

@@ -108,6 +108,8 @@ class QuantisationOptions:
         """The dtype of inputs and outputs."""
         return self.io or IO[format_name, precision][0]
 
-    def methods_of(self, format_name: str) -> tuple[str, ...]:
+    def methods_of(self, format_name: str, precision: Precision) -> tuple[str, ...]:
         """The ways to find ranges that are tried."""
+        if precision is Precision.INT16X8 and not self.methods:
+            return METHODS[format_name][:1]  # steps of 16 bits are so fine that cutting off gains nothing
         return tuple(each for each in METHODS[format_name] if not self.methods or each in self.methods)

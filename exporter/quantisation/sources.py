@@ -228,7 +228,7 @@ def _image(file: Any, named: str, wanted: Wanted) -> np.ndarray:
     if formula is None:
         raise CalibrationError(
             f"how pixels become the numbers of input {spec.name!r} is not known: the model does not begin with a "
-            f"Rescaling layer; say it with --preprocess unit (0..1), bytes (0..255), tf (-1..1), torch, caffe, or --scale"
+            f"Rescaling layer; say it with --preprocess unit (0..1), bytes, tf (-1..1), torch or caffe, or --scale"
         )
     height, width, channels = spec.shape[1:] if spec.layout == "NHWC" else (*spec.shape[2:], spec.shape[1])
     assert height is not None
