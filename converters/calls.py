@@ -177,7 +177,7 @@ def _replaces(specs: Sequence[TensorSpec], shapes: Shapes) -> bool:
     )
 
 
-def _with_shapes(model: Any, specs: Sequence[TensorSpec], shapes: Shapes) -> Any:
+def _with_shapes(model: Any, specs: Sequence[TensorSpec], shapes: Mapping[str, tuple[int | None, ...]]) -> Any:
     """A copy of the model, weights included, built on other input shapes."""
     inputs = [
         keras.Input(shapes.get(s.name, s.shape[1:]), batch_size=s.shape[0], dtype=s.dtype, name=s.name) for s in specs
@@ -191,6 +191,14 @@ def _with_shapes(model: Any, specs: Sequence[TensorSpec], shapes: Shapes) -> Any
         built = ", ".join(f"{s.name} {sizes(s.shape[1:])}" for s in specs)
         raise ModelError(f"the model cannot take the input shape {wanted}; it was built for {built}") from error
     return copy
+
+
+def sized(call: Call) -> Any:
+    """The model of a Keras call, built anew on the call's own sizes if it leaves some of them open."""
+    specs = _declared(call.model) if getattr(call.model, "inputs", None) else []
+    shapes = {spec.name: spec.shape[1:] for spec in call.inputs if None not in spec.shape[1:]}
+    filled = any(None in spec.shape[1:] and spec.name in shapes for spec in specs)
+    return _with_shapes(call.model, specs, shapes) if filled else call.model
 
 
 def dims(shape: Any) -> list[int | None]:

@@ -100,6 +100,23 @@ def trace_saved_model(loaded: Any, batch: Batch = None, shapes: Shapes | None = 
     return dataclasses.replace(traced, owner=loaded)
 
 
+def retrace(traced: TracedModel, call: Call) -> TracedModel:
+    """Another model with the same inputs and outputs in the place of what was traced, under the same names and sizes.
+
+    Args:
+        call: takes and gives what the traced model does, in the same order; its own names do not count.
+    """
+    renamed = dataclasses.replace(
+        call,
+        inputs=traced.inputs,
+        output_names=tuple(spec.name for spec in traced.outputs),
+        data_format=traced.traced.data_format,
+    )
+    batch = next((spec.shape[0] for spec in traced.inputs if spec.shape), None)
+    made = _trace(traced.original, renamed, "dynamic" if batch is None else batch, traced.fingerprint)
+    return dataclasses.replace(made, traced=traced.traced)
+
+
 def run_call(call: Call, traced: TracedModel, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Run the model itself or a twin of it eagerly: arrays by the traced model's input names, cast to the call's own
     types, to arrays by its output names."""

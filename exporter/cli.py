@@ -78,6 +78,9 @@ def cbam() -> None:
 @click.option(
     "-o", "--output", default="exported", show_default=True, type=click.Path(path_type=Path), help="Folder to write to."
 )
+@click.option(
+    "--lower/--no-lower", default=True, show_default=True, help="Write CBAM in the form the runtime computes fastest."
+)
 @click.option("--verify/--no-verify", default=True, show_default=True, help="Run the artifact beside the model.")
 @click.option(
     "--runtime",
@@ -119,9 +122,11 @@ def export(model: str | None, as_json: bool, verbose: bool, silent: bool, **give
         result = exporter.pipeline.export(model, options, on_step=report.step)
         report.done()
         if not silent:
+            from exporter.report.lowering import print_lowered
             from exporter.report.table import console, print_verification
 
             out = console(report.stream)
+            print_lowered(out, result.lowered)
             for checked in result.reports:
                 assert result.reference is not None
                 out.print()
@@ -139,7 +144,7 @@ def export(model: str | None, as_json: bool, verbose: bool, silent: bool, **give
         if as_json:
             from exporter.report.schema import export_json
 
-            click.echo(json.dumps(export_json(result.artifacts, result.reports), allow_nan=False))
+            click.echo(json.dumps(export_json(result.artifacts, result.reports, result.lowered), allow_nan=False))
         else:
             for artifact in result.artifacts:
                 click.echo(str(artifact.path))

@@ -102,6 +102,7 @@ def take_quantisation(given: dict[str, Any]) -> Any:
 @click.option("--batch", type=BatchSize(), metavar="N|dynamic", help="Batch size.  [default: 1]")
 @click.option("--input-shape", "input_shapes", multiple=True, type=Shape(), help="Sizes per sample.")
 @click.option("--input-range", type=ValueRange(), help="Values that the model expects.")
+@click.option("--lower/--no-lower", default=True, show_default=True, help="Let faster and better equal graphs compete.")
 @click.option("-o", "--output", default="exported", show_default=True, type=click.Path(path_type=Path), help="Folder.")
 @click.option(
     "--runtime", "runtimes", multiple=True, type=Choice(tuple(RUNTIMES)), metavar="NAME", help="Verify in this one too."

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from converters.artifact import Precision
+from converters.deploy.targets import Target
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -21,6 +22,7 @@ class Format:
         converter: "module:function" of (TracedModel, Path, ConversionSettings) -> (inputs, outputs).
         runtime: the row of RUNTIMES that checks and verifies it by default.
         summary: one line for help and README.
+        targets: by precision, what a model is lowered for (`converters.deploy.targets`); none: it is not.
     """
 
     name: str
@@ -29,6 +31,7 @@ class Format:
     converter: str
     runtime: str
     summary: str
+    targets: Mapping[Precision, Target] = dataclasses.field(default_factory=dict)
 
     def load_converter(self) -> Callable[..., Any]:
         """Import the converter's module (slow: it brings TensorFlow) and give its function."""
@@ -64,6 +67,8 @@ FORMATS: Final[Mapping[str, Format]] = {
             "converters.tflite:convert",
             "litert",
             "TFLite flatbuffer, verified with LiteRT and XNNPACK",
+            dict.fromkeys((Precision.FP32, Precision.FP16, Precision.DYNAMIC), Target.LITERT_FLOAT)
+            | {Precision.INT8: Target.LITERT_INT8, Precision.INT16X8: Target.LITERT_INT16X8},
         ),
         Format(
             "onnx",
@@ -72,6 +77,7 @@ FORMATS: Final[Mapping[str, Format]] = {
             "converters.onnx:convert",
             "onnxruntime",
             "ONNX, checked by onnx.checker and verified with ONNX Runtime",
+            dict.fromkeys((Precision.FP32, Precision.FP16, Precision.DYNAMIC, Precision.INT8), Target.ONNXRUNTIME),
         ),
     )
 }

@@ -32,6 +32,7 @@ class ExportOptions:
         labels: class names, stored in the artifact; None keeps the model's own, if known.
         input_range: smallest and largest value the model expects; None: what is known of the model.
         output: the folder to write to, as a path or text; made if it is not there.
+        lower: write the fastest known equal of the model for each format's runtime, not the model as it is built.
         verify: run the artifact beside the model and compare.
         runtimes: names of rows of RUNTIMES to open and verify the artifacts in; each must be able to run one of the
             formats. Empty: each format's own. A format that none of them runs is verified in its own.
@@ -51,6 +52,7 @@ class ExportOptions:
     labels: tuple[str, ...] | None = None
     input_range: tuple[float, float] | None = None
     output: Path = Path("exported")
+    lower: bool = True
     verify: bool = True
     runtimes: tuple[str, ...] = ()
     quantisation: QuantisationOptions = dataclasses.field(default_factory=QuantisationOptions)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
 from converters.artifact import Artifact, Precision, fingerprint_path
+from converters.deploy.lower import Lowered
+from converters.deploy.targets import Target
 from converters.errors import CbamError, ConversionError, ModelError, OutputError, RuntimeUnavailableError
 from converters.settings import DEFAULT_OPSET, ConversionSettings
 from exporter.formats import FORMATS
@@ -21,7 +23,7 @@ from exporter.publish import check_target, disk_errors, publish, workspace
 from exporter.reference import known_range, make_reference, version
 from exporter.runtimes.base import Runtime, Session
 from exporter.runtimes.table import runtime
-from exporter.samples import Range, takes_range
+from exporter.samples import Range, samples, takes_range
 from exporter.source import LoadedModel, load_source
 
 Step = Callable[[str], None]
@@ -34,13 +36,15 @@ class ExportResult:
     """What an export gave: artifacts in the order of the formats asked for, and a report for each that was verified.
 
     `reference` is what they were verified against, None with `verify=False`. `unopened` are artifacts that no runtime
-    here can open, which are written only with `verify=False`.
+    here can open, which are written only with `verify=False`. `lowered` is what was done to the model for each format
+    that it was lowered for.
     """
 
     artifacts: tuple[Artifact, ...]
     reports: tuple[ParityReport, ...]
     reference: Reference | None
     unopened: tuple[Path, ...] = ()
+    lowered: Mapping[str, Lowered] = dataclasses.field(default_factory=dict)
 
     @property
     def passed(self) -> bool:
@@ -96,11 +100,18 @@ def export(
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(workspace(options.output))
         complete: dict[str, Artifact] = {}
+        lowered: dict[str, Lowered] = {}
         sessions: dict[str, list[Session]] = {}
         for name in options.formats:
+            ready, told = traced, settings
+            fast = FORMATS[name].targets.get(options.precision)
+            if options.lower and fast is not None:
+                on_step(f"lowering the model for {fast}")
+                ready, lowered[name] = lower_for(fast, source, traced, value_range)
+                told = dataclasses.replace(settings, metadata={**settings.metadata, "lowered": lowered[name].summary()})
             on_step(f"converting to {name}")
             with disk_errors(options.output):
-                complete[name] = _convert(name, traced, folder / targets[name].name, settings)
+                complete[name] = _convert(name, ready, folder / targets[name].name, told)
             sessions[name] = []
             for opener in runtimes[name]:
                 on_step(f"opening it in {opener.version()}")
@@ -121,7 +132,7 @@ def export(
                 on_step(f"running {name} on {reference.samples} samples in {session.description}")
                 reports.append(_verify(session, artifacts[name], reference, traced))
         unopened = tuple(artifacts[name].path for name, opened in sessions.items() if not opened)
-    return ExportResult(tuple(artifacts.values()), tuple(reports), reference, unopened)
+    return ExportResult(tuple(artifacts.values()), tuple(reports), reference, unopened, lowered)
 
 
 def trace(source: LoadedModel, options: ExportOptions) -> Any:
@@ -132,6 +143,27 @@ def trace(source: LoadedModel, options: ExportOptions) -> Any:
         # A backbone was built on the shapes that were asked for; to apply them again would change nothing.
         return trace_keras(source.keras, options.batch, options.input_shapes)
     return trace_saved_model(source.saved, options.batch, options.input_shapes)
+
+
+def lower_for(target: Target, source: LoadedModel, traced: Any, value_range: Range | None) -> tuple[Any, Lowered]:
+    """The traced model lowered for a target, proved on real samples too where there are any; and what was done.
+
+    Raises:
+        ConversionError: the lowering itself failed.
+    """
+    from converters.deploy.traced import lower_traced
+
+    try:
+        given, _ = samples(traced.inputs, value_range, source.zoo)
+    except ModelError:
+        given = {}
+    try:
+        return lower_traced(traced, target, given or None)
+    except CbamError:
+        raise
+    except Exception as error:  # Keras and TensorFlow raise many kinds
+        text = " ".join(str(error).split())[:300]
+        raise ConversionError(f"lowering for {target} failed: {text}; --no-lower exports the plain graph") from error
 
 
 def metadata(source: LoadedModel, traced: Any, options: ExportOptions, value_range: Range | None) -> dict[str, Any]:

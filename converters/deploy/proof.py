@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
 
 from converters.deploy.blocks import Block
-from converters.deploy.flat import Call, Tensor
-from converters.deploy.formula import Array
-from converters.twin import recast
+from converters.deploy.flat import Flat
+from converters.deploy.formula import Array, Values
+from converters.deploy.makers import TwinMaker
+from converters.deploy.wiring import Wiring
 
-__all__ = ["check"]
+__all__ = ["check", "example", "random_values"]
 
 _TOLERANCE: Final = {"float64": 1e-12, "float32": 1e-6}
 """Largest difference, relative to the largest result: float64 rounding (1.1e-16) of sums of up to 1e5 terms keeps well
@@ -24,9 +24,6 @@ _LARGE: Final = 200_000
 _OPEN: Final = (7, 6)
 """Height and width where those are open: not alike, so that a swap shows."""
 
-_FLIPPED: Final = ("layers.Conv2D", "layers.MaxPooling2D", "layers.AveragePooling2D")
-"""Layers that TensorFlow cannot run channels first on a CPU; they are run channels last between two transpositions."""
-
 
 def check(block: Block) -> str:
     """Why the block is not equal to CBAM, or `` if it is.
@@ -35,9 +32,9 @@ def check(block: Block) -> str:
     dead unit can hide a difference; weights that are one variable stay one.
     """
     random = np.random.default_rng(0)
-    values = {id(weight): _random(weight, random) for weight in block.weights}
-    x = _example(block, random)
-    expected = block.formula(x, lambda weight: values.get(id(weight), np.asarray(weight, np.float64)))
+    values = random_values(block, random)
+    x = example(block, random)
+    expected = block.formula(x, values)
     try:
         found, kind = _run(block, x, values)
     except Exception as error:  # layers raise many kinds for what they cannot run
@@ -50,10 +47,20 @@ def check(block: Block) -> str:
     return "" if worst <= limit else f"it differs from the formula by {worst:.1e} of its largest result in {kind}"
 
 
-def _example(block: Block, random: np.random.Generator) -> Array:
-    height, width = block.height or _OPEN[0], block.width or _OPEN[1]
-    if block.layer is not None:  # our own layers are of no fixed size
-        height, width = min(height, 9), min(width, 8)
+def random_values(block: Block, random: np.random.Generator) -> Values:
+    """A random value for each of a block's weights; of any other weight its own."""
+    drawn = {id(weight): _random(weight, random) for weight in block.weights}
+    return lambda weight: drawn.get(id(weight), np.asarray(weight, np.float64))
+
+
+def example(block: Block, random: np.random.Generator, *, width: int | None = None) -> Array:
+    """Random maps for a block, (N, H, W, C). width: for what takes any height but only one width."""
+    height, own = block.height or _OPEN[0], block.width or _OPEN[1]
+    if width is not None:
+        height = min(height, 9)
+    elif block.layer is not None:  # our own layers are of no fixed size
+        height, own = min(height, 9), min(own, 8)
+    width = width or own
     large = height * width * block.channels > _LARGE
     count = block.input.shape[0] or (1 if large else 2)
     spread = random.uniform(0.5, 2, block.channels)  # or all means would be alike, and all maxima
@@ -68,58 +75,15 @@ def _random(weight: Any, random: np.random.Generator) -> Array:
     return random.normal(0, 1 / np.sqrt(max(fan_in, 1)), shape)
 
 
-def _run(block: Block, x: Array, values: Mapping[int, Array]) -> tuple[Array, str]:
+def _run(block: Block, x: Array, values: Values) -> tuple[Array, str]:
     import keras
 
-    twins = _Twins(values)
     given = x if block.data_format == "channels_last" else x.transpose(0, 3, 1, 2)
-    known: dict[Tensor, Any] = {block.input: keras.ops.convert_to_tensor(given, dtype="float64")}
-    for call in block.calls:
-        args, kwargs = _filled(call.args, known), _filled(dict(call.kwargs), known)
-        made = keras.tree.flatten(twins.run(call, args, kwargs))
-        known.update(zip(call.outputs, made, strict=True))
-    out = known[block.output]
+    tensor = keras.ops.convert_to_tensor(given, dtype="float64")
+    flat = Flat(block.calls, (block.input,), (block.output,), {})
+    # Channels last, because TensorFlow cannot run every layer channels first on a CPU.
+    (out,) = Wiring(flat, turn=True).run([tensor], TwinMaker(values))
     result = np.asarray(keras.ops.convert_to_numpy(out), np.float64)
     if block.output_format == "channels_first":
         result = result.transpose(0, 2, 3, 1)
     return result, keras.backend.standardize_dtype(out.dtype)
-
-
-class _Twins:
-    """Float64 copies of layers, each made once, with the given weights."""
-
-    def __init__(self, values: Mapping[int, Array]) -> None:
-        self._values = values
-        self._made: dict[int, Any] = {}
-
-    def run(self, call: Call, args: Any, kwargs: Any) -> Any:
-        import keras
-
-        operation = call.operation
-        if not args and len(kwargs) == 1:  # called by the name of its argument
-            args, kwargs = tuple(kwargs.values()), {}
-        if not isinstance(operation, keras.layers.Layer):
-            # `call` and not the operation itself: that would write a node into the model's graph if it were symbolic.
-            return args[0] if call.kind == "ops.Cast" else operation.call(*args, **kwargs)
-        flip = call.kind in _FLIPPED and operation.data_format == "channels_first"
-        if flip:
-            args = (keras.ops.transpose(args[0], (0, 2, 3, 1)), *args[1:])
-        if id(operation) not in self._made:
-            config = recast(operation.get_config(), "float64")
-            copy = type(operation).from_config({**config, "data_format": "channels_last"} if flip else config)
-            if operation.weights:
-                copy.build(tuple(args[0].shape))
-                copy.set_weights([self._values[id(weight)] for weight in operation.weights])
-            self._made[id(operation)] = copy
-        made = self._made[id(operation)](*args, **kwargs)
-        return keras.ops.transpose(made, (0, 3, 1, 2)) if flip else made
-
-
-def _filled(value: Any, known: Mapping[Tensor, Any]) -> Any:
-    if isinstance(value, Tensor):
-        return known[value]
-    if isinstance(value, list | tuple):
-        return type(value)(_filled(each, known) for each in value)
-    if isinstance(value, dict):
-        return {key: _filled(each, known) for key, each in value.items()}
-    return value

@@ -12,11 +12,11 @@ from typing import Any
 
 from converters.deploy.assemble import assemble
 from converters.deploy.blocks import Block, Placement
-from converters.deploy.flat import flatten
+from converters.deploy.flat import Flat, flatten
 from converters.deploy.proof import check
 from converters.deploy.refine import Lookalike, refinements
 
-__all__ = ["Block", "Lookalike", "Placement", "Recognition", "check", "recognise"]
+__all__ = ["Block", "Lookalike", "Placement", "Recognition", "blocks_of", "check", "recognise"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +37,11 @@ def recognise(model: Any, *, proved: bool = True) -> Recognition:
     Raises:
         ModelError: the model is not functional, so its calls are Python code.
     """
-    flat = flatten(model)
+    return blocks_of(flatten(model), proved=proved)
+
+
+def blocks_of(flat: Flat, *, proved: bool = True) -> Recognition:
+    """`recognise` for a model that is already flat; the blocks then name its tensors."""
     found, lookalikes = refinements(flat)
     blocks = []
     for block in assemble(flat, found):

@@ -16,7 +16,7 @@ from converters.settings import ConversionSettings
 from exporter.formats import FORMATS
 from exporter.options import ExportOptions
 from exporter.parity.check import Arrays
-from exporter.quantisation.forms import Form
+from exporter.quantisation.forms import MARGIN_DB, Form
 from exporter.quantisation.measure import score
 from exporter.quantisation.samples import Division, SampleSet
 from exporter.quantisation.sources import batches
@@ -31,7 +31,7 @@ class Candidate:
     """One quantised file.
 
     Attributes:
-        form: name of the graph that was quantised.
+        form: the graph that was quantised.
         method: how ranges were found; empty where none are.
         artifact: the file; None where it could not be made or opened.
         sqnr_db, agreement: against the float model on the samples set aside for the choice.
@@ -39,7 +39,7 @@ class Candidate:
         fault: why there is no artifact.
     """
 
-    form: str
+    form: Form
     method: str
     artifact: Artifact | None
     sqnr_db: float = float("-inf")
@@ -50,13 +50,19 @@ class Candidate:
     @property
     def name(self) -> str:
         """Form and method, as they are printed."""
-        return self.form + (f", {self.method} ranges" if self.method else "")
+        return self.form.name + (f", {self.method} ranges" if self.method else "")
+
+    @property
+    def rank(self) -> tuple[bool, float, float]:
+        """By what the best is chosen: a form that runs faster stands before one that is better by next to nothing."""
+        handicap = 0.0 if self.form.lowered is not None else MARGIN_DB
+        return self.artifact is not None, self.sqnr_db - handicap, self.agreement
 
     def to_json(self) -> dict[str, Any]:
         """As it stands in --json; figures that do not exist are null."""
         finite = self.artifact is not None and np.isfinite(self.sqnr_db)
         return {
-            "form": self.form,
+            "form": self.form.name,
             "ranges": self.method or None,
             "sqnr_db": self.sqnr_db if finite else None,
             "agreement": self.agreement if self.artifact is not None else None,
@@ -104,8 +110,8 @@ def make(task: Task, forms: Sequence[Form]) -> list[Candidate]:
                 made.append(_scored(task, candidate))
         except CbamError as error:
             first = first or error
-            made.append(Candidate(form.name, "", None, fault=str(error)))
-    made.sort(key=lambda each: (each.artifact is not None, each.sqnr_db, each.agreement), reverse=True)
+            made.append(Candidate(form, "", None, fault=str(error)))
+    made.sort(key=lambda each: each.rank, reverse=True)
     if made[0].artifact is None:
         raise first or ConversionError(made[0].fault)
     return made
@@ -148,7 +154,7 @@ def _of_form(task: Task, form: Form, place: int) -> Iterator[Candidate]:
         task.on_step(f"converting to {task.format} in {task.precision}")
         path = task.folder / f"{place}{row.suffix}"
         inputs, outputs = row.load_converter()(form.traced, path, task.settings)
-        yield Candidate(form.name, "", _artifact(task, path, inputs, outputs))
+        yield Candidate(form, "", _artifact(task, path, inputs, outputs))
     elif task.format == "tflite":
         yield from _tflite(task, form, source, methods)
     else:
@@ -180,7 +186,7 @@ def _tflite(task: Task, form: Form, source: Artifact, methods: Sequence[str]) ->
         except WorkerError as error:
             raise WorkerError(f"{error}; {calibrated.suspects(ranges)}") from error
         inputs, outputs = flatbuffer.signature_specs(path.read_bytes(), source.inputs, source.outputs)
-        yield Candidate(form.name, method, _artifact(task, path, inputs, outputs), floored=floored)
+        yield Candidate(form, method, _artifact(task, path, inputs, outputs), floored=floored)
 
 
 def _onnx(task: Task, form: Form, source: Artifact, methods: Sequence[str]) -> Iterator[Candidate]:
@@ -203,7 +209,7 @@ def _onnx(task: Task, form: Form, source: Artifact, methods: Sequence[str]) -> I
             tuple(dataclasses.replace(spec, dtype=task.io if spec.dtype == "float32" else spec.dtype) for spec in each)
             for each in (source.inputs, source.outputs)
         ]
-        yield Candidate(form.name, method, _artifact(task, path, *specs))
+        yield Candidate(form, method, _artifact(task, path, *specs))
 
 
 def _store_calls(path: Path, samples: SampleSet, source: Artifact) -> None:

@@ -220,7 +220,7 @@ def _convert_all(
     with workspace(options.output) as folder:
         for name in options.formats:
             task = Task(name, options, settings, _inner(folder, name), child, ready.data, choice, on_step, on_progress)
-            candidates[name] = tuple(make(task, forms(source, traced, options, name)))
+            candidates[name] = tuple(make(task, forms(source, traced, options, name, on_step)))
             best = _complete(
                 task, candidates[name][0], folder / FORMATS[name].file_name(source.name, options.precision)
             )
@@ -268,8 +268,10 @@ def _metadata(ready: _Known, options: ExportOptions) -> dict[str, Any]:
 def _complete(task: Task, best: Candidate, path: Path) -> Artifact:
     """The chosen file under its name, with everything that is known of it inside."""
     assert best.artifact is not None
-    told = {**best.to_json(), "io": task.io, "lines": lines(best.artifact)}
-    settings = dataclasses.replace(task.settings, metadata={**task.settings.metadata, "quantisation": told})
+    told = {"quantisation": {**best.to_json(), "io": task.io, "lines": lines(best.artifact)}}
+    if best.form.lowered is not None:
+        told["lowered"] = dict(best.form.lowered)
+    settings = dataclasses.replace(task.settings, metadata={**task.settings.metadata, **told})
     if task.format == "tflite":
         from converters.tflite import append_metadata, without_metadata
 

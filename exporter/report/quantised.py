@@ -71,7 +71,9 @@ def _candidates(made: Any) -> Table:
     table.add_column("top-1 agrees", justify="right")
     for each in made:
         figures = ("-", "-") if each.artifact is None else (f"{each.sqnr_db:.2f}", f"{each.agreement:.2%}")
-        table.add_row(Text(each.form), Text(each.method or "-"), *figures, *([Text(each.fault)] if each.fault else []))
+        table.add_row(
+            Text(each.form.name), Text(each.method or "-"), *figures, *([Text(each.fault)] if each.fault else [])
+        )
     return table
 
 

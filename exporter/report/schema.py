@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from converters.artifact import Artifact
+from converters.deploy.lower import Lowered
 from converters.errors import CbamError
 from converters.lambdas.rewrite import LambdaRefusedError
 from exporter.models.inspection import Inspection
@@ -17,12 +18,16 @@ from exporter.runtimes.status import RuntimeStatus
 SCHEMA: Final = "cbam-export/1"
 
 
-def export_json(artifacts: Iterable[Artifact], reports: Iterable[ParityReport]) -> dict[str, Any]:
-    """The result of export: `artifacts`, and a row of `verification` for each output, artifact and runtime."""
+def export_json(
+    artifacts: Iterable[Artifact], reports: Iterable[ParityReport], lowered: Mapping[str, Lowered] | None = None
+) -> dict[str, Any]:
+    """The result of export: `artifacts`, a row of `verification` for each output, artifact and runtime, and by format
+    what was `lowered`."""
     return {
         "schema": SCHEMA,
         "artifacts": [artifact.to_json() for artifact in artifacts],
         "verification": [row for report in reports for row in verification_rows(report)],
+        "lowered": {name: each.to_json() for name, each in (lowered or {}).items()},
     }
 
 

@@ -1,0 +1,133 @@
+"""Does a rewritten graph compute what the model computes? Both are run in float64 on the same numbers."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from converters.deploy.blocks import Block
+from converters.deploy.flat import Flat, Tensor
+from converters.deploy.forms import Weigh
+from converters.deploy.formula import Array
+from converters.deploy.makers import TwinMaker
+from converters.deploy.proof import example, random_values
+from converters.deploy.wiring import Replacement, Wiring
+from converters.errors import ModelError
+
+__all__ = ["LIMIT", "Compared", "Difference", "compare_block", "compare_graph", "examples"]
+
+LIMIT: Final = 1e-12
+"""Largest difference, relative to the largest result. A sum of n terms in another order differs by about sqrt(n) units
+of float64 roundoff (1.1e-16); 1e-12 leaves room for sums of 1e6 terms and 26 blocks in a row."""
+
+_OPEN: Final = 32
+"""For sizes that the model leaves open."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Difference:
+    """The largest difference relative to the largest result, and why it is too much, or ``."""
+
+    error: float
+    reason: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Compared:
+    """A rewritten graph beside the model: by its outputs and its parts'; and each part alone on what reached it."""
+
+    error: float
+    reason: str
+    parts: tuple[Difference, ...]
+
+
+def compare_block(block: Block, replacement: Replacement) -> Difference:
+    """The replacement of a block against the paper's formula, on random maps with random weights."""
+    import keras
+
+    random = np.random.default_rng(1)
+    x, values = example(block, random, width=block.width), random_values(block, random)
+    found = replacement.build(keras.ops.convert_to_tensor(x, dtype="float64"), Weigh(values, "float64"))
+    return _differs(_array(found), block.formula(x, values))
+
+
+def compare_graph(
+    flat: Flat, replacements: Sequence[Replacement], inputs: Sequence[Sequence[Array]], *, turn: bool
+) -> Compared:
+    """The graph with replacements against the graph itself.
+
+    Raises:
+        ModelError: a layer cannot be made in float64.
+    """
+    watch = [tensor for each in replacements for tensor in (each.source, each.output)]
+    plain = Wiring(flat, turn=True, watch=watch)
+    inner = watch[1::2]  # a saturated output would hide a difference; these would not
+    rewritten = Wiring(flat, replacements, turn=turn, watch=inner)
+    twins = TwinMaker()
+    worst, reason = 0.0, ""
+    parts = [Difference(0.0) for _ in replacements]
+    for arrays in inputs:
+        given = [_tensor(array, tensor) for array, tensor in zip(arrays, flat.inputs, strict=True)]
+        try:
+            expected, found = plain.run(given, twins), rewritten.run(given, twins)
+        except Exception as error:  # layers raise many kinds for a type or a config that they cannot take
+            first = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+            raise ModelError(
+                f"the model cannot be run in float64, so no rewrite of it can be proved: {first}"
+            ) from error
+        found = [*found, *(rewritten.seen[tensor] for tensor in inner)]
+        expected = [*expected, *(plain.seen[tensor] for tensor in inner)]
+        for one, other in zip(found, expected, strict=True):
+            difference = _differs(_array(one), _array(other))
+            worst, reason = max(worst, difference.error), reason or difference.reason
+        for place, each in enumerate(replacements):
+            part = _differs(_alone(each, plain.seen, twins), _array(plain.seen[each.output]))
+            parts[place] = max(parts[place], part, key=lambda difference: (bool(difference.reason), difference.error))
+    return Compared(worst, reason, tuple(parts))
+
+
+def examples(flat: Flat, samples: Sequence[Sequence[Any]]) -> list[list[Array]]:
+    """Random numbers for each input, and what is given besides."""
+    random = np.random.default_rng(2)
+    drawn = []
+    for tensor in flat.inputs:
+        shape = tuple(size or (1 if axis == 0 else _OPEN) for axis, size in enumerate(tensor.shape))
+        whole = not str(tensor.keras.dtype).startswith(("float", "bfloat"))
+        drawn.append(random.integers(0, 2, shape).astype(np.float64) if whole else random.normal(0, 1, shape))
+    return [drawn, *([np.asarray(array, np.float64) for array in arrays] for arrays in samples)]
+
+
+def _tensor(array: Array, tensor: Tensor) -> Any:
+    import keras
+
+    dtype = str(tensor.keras.dtype)
+    return keras.ops.convert_to_tensor(array, dtype="float64" if dtype.startswith(("float", "bfloat")) else dtype)
+
+
+def _alone(each: Replacement, seen: dict[Tensor, Any], twins: TwinMaker) -> Array:
+    import keras
+
+    x = seen[each.source]
+    if each.source_first:
+        x = keras.ops.transpose(x, (0, 2, 3, 1))
+    found = _array(each.build(x, twins.weigh(each.name)))
+    return found.transpose(0, 3, 1, 2) if each.output_first else found
+
+
+def _array(value: Any) -> Array:
+    import keras
+
+    return np.asarray(keras.ops.convert_to_numpy(value), np.float64)
+
+
+def _differs(found: Array, expected: Array) -> Difference:
+    if found.shape != expected.shape:
+        return Difference(float("inf"), f"it gives {found.shape} instead of {expected.shape}")
+    if not (np.isfinite(found).all() and np.isfinite(expected).all()):
+        return Difference(float("inf"), "it or what it replaces gives numbers that are not finite")
+    largest = float(np.abs(expected).max(initial=0.0))
+    error = float(np.abs(found - expected).max(initial=0.0)) / (largest or 1.0)
+    return Difference(error, "" if error <= LIMIT else f"it differs by {error:.1e} of the largest result in float64")

@@ -1,0 +1,181 @@
+"""The rules of lowering: what each looks for, when it may, and what it makes of it.
+
+A rule for blocks changes the `Form` in which a block is computed; a rule for calls replaces one call. `wanted` asks
+whether the target prefers it for a map of this size, `check` whether it is possible; where it is wanted and not
+possible, the reason is reported.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any, Final
+
+from converters.deploy.blocks import Block
+from converters.deploy.flat import Call
+from converters.deploy.forms import Form, Weigh
+from converters.deploy.targets import Preference
+from converters.deploy.toeplitz import Blocking
+
+__all__ = ["BLOCK_RULES", "CALL_RULES", "BlockRule", "CallRule", "blocking"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class BlockRule:
+    """One way to compute a part of a block faster. check: why it cannot be, or ``."""
+
+    name: str
+    summary: str
+    wanted: Callable[[Block, Preference], bool]
+    check: Callable[[Block, Preference], str]
+    apply: Callable[[Form, Block, Preference], Form]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CallRule:
+    """One call that converts badly. pattern: whether this is one; check: why it cannot be replaced, or ``; build: its
+    result from its input's value, the call, and what to make layers with."""
+
+    name: str
+    summary: str
+    pattern: Callable[[Call], bool]
+    check: Callable[[Call], str]
+    build: Callable[[Call, Any, Weigh], Any]
+
+
+def _always(block: Block, preference: Preference) -> str:
+    return ""
+
+
+def _wants_merged(block: Block, preference: Preference) -> bool:
+    start = preference.merged_from
+    return block.channel is not None and len(block.channel.pools) == 2 and start is not None and block.channels >= start
+
+
+def _can_merge(block: Block, preference: Preference) -> str:
+    assert block.channel is not None
+    if not block.channel.shared:
+        return "its two vectors go through MLPs of their own"
+    return ""
+
+
+def _wants_two_steps(block: Block, preference: Preference) -> bool:
+    start = preference.two_step_from
+    return block.channel is not None and start is not None and block.channels >= start
+
+
+def _wants_apart(block: Block, preference: Preference) -> bool:
+    return preference.apart and block.spatial is not None and len(block.spatial.pools) == 2
+
+
+def _wants_blocked(block: Block, preference: Preference) -> bool:
+    return block.spatial is not None and (block.spatial.kernel_size > 1 or (block.width or 0) > 1)
+
+
+def _can_block(block: Block, preference: Preference) -> str:
+    if block.height is None or block.width is None:
+        return "the size of its map is open; fix it with --input-shape"
+    if blocking(block.width, preference) is None:
+        return f"no block of {min(preference.blocks)} to {max(preference.blocks)} columns divides its {block.width}"
+    return ""
+
+
+def blocking(width: int, preference: Preference) -> Blocking | None:
+    """The blocks and groups for a map of a width; None where none divides it."""
+    if width <= preference.whole_row:
+        return Blocking(width, width)
+    block = next((each for each in preference.blocks if width % each == 0), None)
+    if block is None:
+        return None
+    return Blocking(block, next(each for each in preference.groups if block % each == 0))
+
+
+def _blocked(form: Form, block: Block, preference: Preference) -> Form:
+    assert block.width is not None
+    return dataclasses.replace(form, blocking=blocking(block.width, preference))
+
+
+BLOCK_RULES: Final = (
+    BlockRule(
+        "vector-mlp",
+        "the pooled vectors go through the MLP as vectors, whatever shape they were given",
+        lambda block, preference: block.channel is not None,
+        _always,
+        lambda form, block, preference: form,
+    ),
+    BlockRule(
+        "merged-mlp",
+        "one call of the MLP for both pooled vectors",
+        _wants_merged,
+        _can_merge,
+        lambda form, block, preference: dataclasses.replace(form, mlp="merged"),
+    ),
+    BlockRule(
+        "two-step-max",
+        "the maximum over the map is taken by rows, then by columns",
+        _wants_two_steps,
+        _always,
+        lambda form, block, preference: dataclasses.replace(form, two_step=True),
+    ),
+    BlockRule(
+        "blocked-convolution",
+        "the spatial convolution gives neighbouring columns as channels",
+        _wants_blocked,
+        _can_block,
+        _blocked,
+    ),
+    BlockRule(
+        "convolved-apart",
+        "the two pooled maps are convolved apart and added, not concatenated",
+        _wants_apart,
+        _always,
+        lambda form, block, preference: dataclasses.replace(form, apart=True),
+    ),
+)
+
+
+def _is_wide_dense(call: Call) -> bool:
+    return call.kind == "layers.Dense" and len(call.inputs[0].shape) > 2
+
+
+def _can_flatten(call: Call) -> str:
+    shape = call.inputs[0].shape[1:]
+    if None in shape:
+        return "the size of what it takes is open; fix it with --input-shape"
+    if getattr(call.operation, "quantization_mode", None) or getattr(call.operation, "lora_enabled", False):
+        return "it is quantised or has LoRA weights"
+    return ""
+
+
+def _dense(call: Call, x: Any, weigh: Weigh) -> Any:
+    """On vectors if there is one for each example, else as a 1x1 convolution or on a matrix of rows."""
+    from keras import ops
+
+    layer = call.operation
+    *space, taken = (int(size or 0) for size in call.inputs[0].shape[1:])
+    kernel, bias = weigh.values(layer.kernel), [weigh.values(layer.bias)] if layer.use_bias else []
+    if math.prod(space) == 1:
+        held = weigh.layer(
+            "Dense", "dense", [kernel, *bias], (None, taken), units=layer.units, activation=layer.activation
+        )
+        flat = ops.reshape(x, (-1, taken))
+    else:
+        options = {"filters": layer.units, "kernel_size": 1, "data_format": "channels_last"}
+        taken_by = (None, None, None, taken)
+        held = weigh.layer(
+            "Conv2D", "dense", [kernel[None, None], *bias], taken_by, activation=layer.activation, **options
+        )
+        flat = ops.reshape(x, (-1, space[0] if len(space) > 1 else 1, math.prod(space[1:] or space), taken))
+    return ops.reshape(held(flat), (-1, *space, layer.units))
+
+
+CALL_RULES: Final = (
+    CallRule(
+        "dense-on-a-map",
+        "a Dense on more than vectors becomes one on vectors, or a 1x1 convolution",
+        _is_wide_dense,
+        _can_flatten,
+        _dense,
+    ),
+)

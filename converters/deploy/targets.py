@@ -1,0 +1,50 @@
+"""What each runtime computes fastest, as measured: docs/lowering-notes.md has the figures."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Mapping
+from typing import Final
+
+__all__ = ["PREFERENCES", "Preference", "Target"]
+
+
+class Target(enum.StrEnum):
+    """A runtime and the arithmetic it is to use."""
+
+    LITERT_FLOAT = "litert-float"
+    LITERT_INT8 = "litert-int8"
+    LITERT_INT16X8 = "litert-int16x8"
+    ONNXRUNTIME = "onnxruntime"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Preference:
+    """What is fastest in one target, by the size of the map.
+
+    Attributes:
+        merged_from: channels from which the MLP is called once on both vectors; None: never.
+        two_step_from: channels from which the maximum over the map is taken by rows first; None: never.
+        apart: the pooled maps are convolved apart.
+        whole_row: a map up to this wide is one block of the spatial convolution.
+        blocks: widths of a block to choose from on wider maps, the best first.
+        groups: columns of input read as channels to choose from, the best first.
+        channels_last: channels-first layers are run channels last.
+    """
+
+    merged_from: int | None = None
+    two_step_from: int | None = None
+    apart: bool = True
+    whole_row: int = 16
+    blocks: tuple[int, ...] = (16, 14, 12, 8, 20, 10, 28, 24, 32, 18, 15, 9, 7, 6, 5, 4)
+    groups: tuple[int, ...] = (4, 2, 1)
+    channels_last: bool = True
+
+
+PREFERENCES: Final[Mapping[Target, Preference]] = {
+    Target.LITERT_FLOAT: Preference(),
+    Target.LITERT_INT8: Preference(),
+    Target.LITERT_INT16X8: Preference(merged_from=1),
+    Target.ONNXRUNTIME: Preference(merged_from=1),
+}
