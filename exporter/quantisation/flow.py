@@ -219,7 +219,9 @@ def _convert_all(
     reports = list[ParityReport]()
     with workspace(options.output) as folder:
         for name in options.formats:
-            task = Task(name, options, settings, _inner(folder, name), child, ready.data, choice, on_step, on_progress)
+            here = tuple(each for each in names[name] if not RUNTIMES[each].emulated)
+            inner = _inner(folder, name)
+            task = Task(name, options, settings, inner, child, ready.data, choice, here, on_step, on_progress)
             candidates[name] = tuple(make(task, forms(source, traced, options, name, on_step)))
             best = _complete(
                 task, candidates[name][0], folder / FORMATS[name].file_name(source.name, options.precision)
