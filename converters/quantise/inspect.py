@@ -46,7 +46,7 @@ def check(artifact: Artifact, io: str, keep_float: Sequence[str] = ()) -> Conten
     for spec in (*artifact.inputs, *artifact.outputs):
         if spec.dtype in _FLOAT | {"int8", "uint8", "int16"} and spec.dtype != io:
             raise ConversionError(f"{artifact.path.name}: {spec.name} came out as {spec.dtype}; asked for: {io}")
-    found = _tflite(artifact) if artifact.format == "tflite" else _onnx(artifact)
+    found = _tflite(artifact, mixed=bool(keep_float)) if artifact.format == "tflite" else _onnx(artifact)
     unasked = [name for name in found.in_float if name not in keep_float]
     if artifact.precision in _STORED and unasked:
         told = ", ".join(unasked[:_TOLD]) + (f" and {len(unasked) - _TOLD} more" if len(unasked) > _TOLD else "")
@@ -62,12 +62,12 @@ def check(artifact: Artifact, io: str, keep_float: Sequence[str] = ()) -> Conten
     return found
 
 
-def _tflite(artifact: Artifact) -> Contents:
+def _tflite(artifact: Artifact, mixed: bool) -> Contents:
     graph = flatbuffer.describe(artifact.path.read_bytes())
     scales = [scale for tensor in graph.computed() for scale in tensor.scales]
     smallest = min(scales, default=None)
     if artifact.precision in _STORED:
-        in_float = tuple(_float_operations(graph, _STORED[artifact.precision]))
+        in_float = tuple(_float_operations(graph, _STORED[artifact.precision], mixed))
         return Contents(len(graph.operations), in_float, smallest)
     stored = {"fp16": "float16", "dynamic": "int8"}[artifact.precision]
     if not any(tensor.constant and tensor.dtype == stored for op in graph.operations for tensor in op.inputs):
@@ -77,8 +77,9 @@ def _tflite(artifact: Artifact) -> Contents:
     return Contents(len(graph.operations), (), smallest)
 
 
-def _float_operations(graph: flatbuffer.Graph, stored: str) -> Iterator[str]:
-    """Operations that do not compute in `stored`; conversions of inputs and outputs, and of indices, are none."""
+def _float_operations(graph: flatbuffer.Graph, stored: str, mixed: bool) -> Iterator[str]:
+    """Operations that do not compute in `stored`. Conversions of inputs and outputs are none, nor, in a file that is
+    meant to be mixed, conversions around what was kept in float."""
     ends = {tensor.name for tensor in (*graph.inputs, *graph.outputs)}
     for operation in graph.operations:
         types = {tensor.dtype for tensor in (*operation.inputs, *operation.outputs) if not tensor.constant}

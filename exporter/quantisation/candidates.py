@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ from exporter.options import ExportOptions
 from exporter.parity.check import Arrays
 from exporter.quantisation.forms import MARGIN_DB, Form
 from exporter.quantisation.measure import score
+from exporter.quantisation.options import CALIBRATED
 from exporter.quantisation.samples import Division, SampleSet
 from exporter.quantisation.sources import batches
 from exporter.runtimes.table import runtime
@@ -34,12 +36,36 @@ Progress = Callable[[int, int], None]
 
 
 @dataclasses.dataclass(frozen=True)
+class Recipe:
+    """How a candidate was made, so that it can be made again with operations in float.
+
+    Attributes:
+        job: what the child is told to do; empty: the format's own converter made it.
+        source: the float file that it converts.
+        plain: the float file of the form, without any correction for quantising.
+        arguments: of the job, but for the paths of files.
+        extra: paths that the job takes besides.
+    """
+
+    job: str
+    source: Path
+    plain: Artifact
+    arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    extra: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    def key(self) -> str:
+        """Equal for what gives equal files."""
+        return json.dumps([self.job, fingerprint_path(self.source)[0], self.arguments], sort_keys=True)
+
+
+@dataclasses.dataclass(frozen=True)
 class Candidate:
     """One quantised file.
 
     Attributes:
         form: the graph that was quantised.
         method: how ranges were found; empty where none are.
+        recipe: how it was made; None where nothing was.
         artifact: the file; None where it could not be made or opened.
         sqnr_db, agreement: against the float model on the samples set aside for the choice.
         floored: tensors whose range had collapsed and was widened.
@@ -49,6 +75,7 @@ class Candidate:
     form: Form
     method: str
     artifact: Artifact | None
+    recipe: Recipe | None = None
     sqnr_db: float = float("-inf")
     agreement: float = 0.0
     floored: tuple[str, ...] = ()
@@ -115,7 +142,7 @@ def make(task: Task, forms: Sequence[Form]) -> list[Candidate]:
     for place, form in enumerate(forms):
         try:
             for candidate in _of_form(task, form, place):
-                made.append(_scored(task, candidate))
+                made.append(scored(task, candidate))
         except CbamError as error:
             first = first or error
             made.append(Candidate(form, "", None, fault=str(error)))
@@ -156,71 +183,89 @@ def _float(task: Task, form: Form, place: int) -> Artifact | None:
 
 
 def _of_form(task: Task, form: Form, place: int) -> Iterator[Candidate]:
-    row = FORMATS[task.format]
     methods = task.options.quantisation.methods_of(task.format, task.precision)
-    source = _float(task, form, place)
-    if source is None:
+    plain = _float(task, form, place)
+    if plain is None:
         return
-    if task.format == "tflite" and task.precision not in (Precision.INT8, Precision.INT16X8):
-        task.on_step(f"converting to {task.format} in {task.precision}")
+    if task.format == "onnx":
+        yield from _onnx(task, form, plain, methods if task.precision is Precision.INT8 else ("",))
+    elif task.precision in CALIBRATED:
+        yield from _tflite(task, form, plain, methods)
+    else:
+        row = FORMATS[task.format]
+        task.on_step(f"converting to {task.format} in {task.precision} ({form.name})")
         path = task.folder / f"{place}{row.suffix}"
         inputs, outputs = row.load_converter()(form.traced, path, task.settings)
-        yield Candidate(form, "", _artifact(task, path, inputs, outputs))
-    elif task.format == "tflite":
-        yield from _tflite(task, form, source, methods)
-    else:
-        yield from _onnx(task, form, source, methods if task.precision is Precision.INT8 else ("",))
+        yield Candidate(form, "", _artifact(task, path, inputs, outputs), Recipe("", path, plain))
 
 
-def _tflite(task: Task, form: Form, source: Artifact, methods: Sequence[str]) -> Iterator[Candidate]:
-    from converters.quantise import flatbuffer
+def _tflite(task: Task, form: Form, plain: Artifact, methods: Sequence[str]) -> Iterator[Candidate]:
     from exporter.quantisation.calibrate import Calibrated
 
     assert task.data is not None
     task.on_step(f"calibrating on {task.data.calibrate.described} ({form.name})")
-    calibrated = Calibrated(source, task.data.calibrate, task.progress)
-    corrected = source.path.with_name(f"{source.path.stem}-corrected.tflite")
+    calibrated = Calibrated(plain, task.data.calibrate, task.progress)
+    corrected = plain.path.with_name(f"{plain.path.stem}-corrected.tflite")
     corrected.write_bytes(calibrated.corrected)
     for method in methods:
         task.on_step(f"quantising to {task.precision} ({form.name}, {method} ranges)")
         ranges, floored = calibrated.ranges(method, task.precision)
-        path = source.path.with_name(f"{source.path.stem}-{method}.tflite")
+        arguments = {"ranges": ranges, "precision": str(task.precision), "io": task.io}
+        candidate = Candidate(form, method, None, Recipe("tflite", corrected, plain, arguments), floored=floored)
         try:
-            task.child.run(
-                "tflite",
-                source=str(corrected),
-                target=str(path),
-                ranges=ranges,
-                precision=str(task.precision),
-                io=task.io,
-            )
+            yield convert(task, candidate)
         except WorkerError as error:
             raise WorkerError(f"{error}; {calibrated.suspects(ranges)}") from error
-        inputs, outputs = flatbuffer.signature_specs(path.read_bytes(), source.inputs, source.outputs)
-        yield Candidate(form, method, _artifact(task, path, inputs, outputs), floored=floored)
 
 
-def _onnx(task: Task, form: Form, source: Artifact, methods: Sequence[str]) -> Iterator[Candidate]:
-    given: dict[str, Any] = {}
+def _onnx(task: Task, form: Form, plain: Artifact, methods: Sequence[str]) -> Iterator[Candidate]:
+    extra: dict[str, str] = {}
+    arguments = {"precision": str(task.precision), "io": task.io}
     if task.precision is Precision.INT8:
         assert task.data is not None
         samples = task.folder / "calibration.npz"
         if not samples.exists():
-            _store_calls(samples, task.data.calibrate, source)
-        given = {"samples": str(samples), "activations": task.options.quantisation.activations}
+            _store_calls(samples, task.data.calibrate, plain)
+        extra = {"samples": str(samples)}
+        arguments["activations"] = task.options.quantisation.activations
     for method in methods:
         how = f", {method} ranges" if method else ""
         task.on_step(f"quantising to {task.precision} ({form.name}{how})")
-        path = source.path.with_name(f"{source.path.stem}-{method or task.precision}.onnx")
-        given |= {"method": method} if method else {}
-        task.child.run(
-            "onnx", source=str(source.path), target=str(path), precision=str(task.precision), io=task.io, **given
-        )
-        specs = [
+        told = arguments | ({"method": method} if method else {})
+        yield convert(task, Candidate(form, method, None, Recipe("onnx", plain.path, plain, told, extra)))
+
+
+def convert(task: Task, candidate: Candidate, keep_float: Sequence[str] = ()) -> Candidate:
+    """Have the child make the candidate's file by its recipe.
+
+    Args:
+        keep_float: operations that are to compute in float, as the job names them.
+    """
+    recipe = candidate.recipe
+    assert recipe is not None
+    kept = f"-{len(keep_float)}" if keep_float else ""
+    path = recipe.source.with_name(
+        f"{recipe.source.stem}-{candidate.method or task.precision}{kept}{recipe.source.suffix}"
+    )
+    task.child.run(
+        recipe.job,
+        source=str(recipe.source),
+        target=str(path),
+        keep_float=list(keep_float),
+        **recipe.arguments,
+        **recipe.extra,
+    )
+    plain = recipe.plain
+    if task.format == "tflite":
+        from converters.quantise.flatbuffer import signature_specs
+
+        inputs, outputs = signature_specs(path.read_bytes(), plain.inputs, plain.outputs)
+    else:
+        inputs, outputs = (
             tuple(dataclasses.replace(spec, dtype=task.io if spec.dtype == "float32" else spec.dtype) for spec in each)
-            for each in (source.inputs, source.outputs)
-        ]
-        yield Candidate(form, method, _artifact(task, path, *specs))
+            for each in (plain.inputs, plain.outputs)
+        )
+    return dataclasses.replace(candidate, artifact=_artifact(task, path, inputs, outputs))
 
 
 def _store_calls(path: Path, samples: SampleSet, source: Artifact) -> None:
@@ -263,7 +308,7 @@ def _confirmed(task: Task, candidate: Candidate) -> Candidate:
     return candidate
 
 
-def _scored(task: Task, candidate: Candidate) -> Candidate:
+def scored(task: Task, candidate: Candidate) -> Candidate:
     """Open the file in the format's own runtime and score it; one that is refused there is out, with the reason."""
     assert candidate.artifact is not None
     if task.data is None:

@@ -27,6 +27,9 @@ from exporter.quantisation.options import CALIBRATED
 from exporter.quantisation.preprocess import Preprocessing, known
 from exporter.quantisation.recorded import compare
 from exporter.quantisation.samples import Division, SampleSet, divide
+from exporter.quantisation.search import Search, search
+from exporter.quantisation.speed import Speed
+from exporter.quantisation.speed import compare as compare_speed
 from exporter.reference import known_range, run_model
 from exporter.runtimes.table import RUNTIMES, runtime
 from exporter.samples import samples as made_samples
@@ -56,7 +59,10 @@ class QuantizeResult(ExportResult):
         contents: by format, what was found in the file.
         warnings: what was said about the calibration data.
         verified_on: the samples that the figures are of, in words.
-        facts: by format, figures that runtimes told: `arena_bytes` of TFLite Micro.
+        facts: by format, figures that runtimes told: `arena_bytes` of TFLite Micro; of LiteRT with XNNPACK, how many
+            operations it does not take (`undelegated`).
+        searches: by format, what --max-drop found.
+        speeds: by format, one inference of the float file and of the quantised one, here.
     """
 
     candidates: dict[str, tuple[Candidate, ...]] = dataclasses.field(default_factory=dict)
@@ -64,6 +70,13 @@ class QuantizeResult(ExportResult):
     warnings: tuple[str, ...] = ()
     verified_on: str = ""
     facts: dict[str, dict[str, int]] = dataclasses.field(default_factory=dict)
+    searches: dict[str, Search] = dataclasses.field(default_factory=dict)
+    speeds: dict[str, Speed] = dataclasses.field(default_factory=dict)
+
+    @property
+    def passed(self) -> bool:
+        """Whether no gate was missed, and --max-drop reached where it was asked for."""
+        return all(report.passed for report in self.reports) and all(each.reached for each in self.searches.values())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -215,6 +228,7 @@ def _convert_all(
     expected = run_model(traced, ready.verify.arrays)
     choice = run_model(traced, ready.data.choose.arrays) if ready.data is not None else {}
     candidates, contents = dict[str, tuple[Candidate, ...]](), dict[str, Contents]()
+    searches, speeds = dict[str, Search](), dict[str, Speed]()
     artifacts, facts = list[Artifact](), dict[str, dict[str, int]]()
     reports = list[ParityReport]()
     with workspace(options.output) as folder:
@@ -223,10 +237,16 @@ def _convert_all(
             inner = _inner(folder, name)
             task = Task(name, options, settings, inner, child, ready.data, choice, here, on_step, on_progress)
             candidates[name] = tuple(make(task, forms(source, traced, options, name, on_step)))
-            best = _complete(
-                task, candidates[name][0], folder / FORMATS[name].file_name(source.name, options.precision)
-            )
-            contents[name] = check(best, task.io)
+            chosen, keep = candidates[name][0], list[str]()
+            path = folder / FORMATS[name].file_name(source.name, options.precision)
+            if asked.max_drop is not None:
+                searches[name] = search(task, chosen, asked.max_drop, options.output / f".{path.name}.search.json")
+                chosen, keep = searches[name].candidate, [each.layer.key for each in searches[name].kept]
+            best = _complete(task, chosen, path)
+            contents[name] = check(best, task.io, keep)
+            on_step(f"timing {best.path.name} beside the float file")
+            assert chosen.recipe is not None
+            speeds[name] = compare_speed(chosen.recipe.plain, best)
             given, facts[name] = _verify(best, names[name], ready.verify.arrays, expected, (options, on_step))
             artifacts.append(best)
             reports += given
@@ -247,6 +267,8 @@ def _convert_all(
         warnings=ready.warnings,
         verified_on=ready.verify.described if asked.calibration is None else f"{len(ready.verify)} samples held out",
         facts=facts,
+        searches=searches,
+        speeds=speeds,
     )
 
 
@@ -311,6 +333,9 @@ def _verify(
 
 def failures(result: QuantizeResult) -> Iterator[str]:
     """Why it did not pass, a line each."""
+    for name, found in result.searches.items():
+        if not found.reached:
+            yield f"{name}: --max-drop is not reached with all operations in float; --io float32 spares the outputs too"
     for report in result.reports:
         for name, verdict in report.outputs.items():
             if verdict.reason:

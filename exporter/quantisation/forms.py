@@ -56,15 +56,19 @@ def forms(
 ) -> list[Form]:
     """The graphs to quantise for a format.
 
-    Full-integer TFLite gets the CBAM blocks with the pooled maps convolved apart and the shared MLP in either form, and
-    the model as it is; where no block is recognised, the pooled maps are looked for in the file itself. Every other
-    format and precision gets the one form that its runtime computes fastest.
+    Where activations are quantised, the model as it is competes with the form that its runtime computes fastest; in
+    TFLite this has the pooled maps convolved apart, and the shared MLP in either form. Where no block is recognised,
+    the pooled maps are looked for in the TFLite file itself. Other precisions get the fastest form.
     """
     plain = Form(PLAIN, traced)
     if not options.lower:
         return [plain]
-    competing = format_name == "tflite" and options.precision in CALIBRATED
-    targets = _NAMES if competing else dict.fromkeys(_target(format_name, options.precision), "lowered")
+    competing = options.precision in CALIBRATED
+    targets = (
+        _NAMES
+        if competing and format_name == "tflite"
+        else dict.fromkeys(_target(format_name, options.precision), "lowered")
+    )
     made = []
     for target, name in targets.items():
         on_step(f"lowering the model for {target}")
@@ -73,7 +77,7 @@ def forms(
             made.append(Form(name, ready, lowered.summary()))
     if not competing:
         return made or [plain]
-    if made:
+    if made or format_name != "tflite":
         return [*made, plain]
     from converters.quantise.split import split_pools
 

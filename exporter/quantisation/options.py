@@ -101,8 +101,8 @@ class QuantisationOptions:
                 raise OptionError(f"{name} {precision} has inputs and outputs of {' or '.join(valid)}; got {self.io}")
             if precision in CALIBRATED and self.methods and not set(self.methods) & set(METHODS[name]):
                 raise OptionError(f"--ranges for {name} are {', '.join(METHODS[name])}; got {', '.join(self.methods)}")
-        if precision not in CALIBRATED and self.max_drop is not None:
-            raise OptionError(f"--max-drop is for {' and '.join(CALIBRATED)}; asked for: {precision}")
+        if precision is not Precision.INT8 and self.max_drop is not None:
+            raise OptionError(f"--max-drop is for int8, whose files can be mixed with float; asked for: {precision}")
 
     def io_of(self, format_name: str, precision: Precision) -> str:
         """The dtype of inputs and outputs."""

@@ -29,6 +29,8 @@ def quantised_json(result: Any) -> dict[str, Any]:
             }
             for name, each in result.contents.items()
         },
+        "search": {name: each.to_json() for name, each in result.searches.items()},
+        "speed": {name: each.to_json() for name, each in result.speeds.items()},
         "facts": {name: dict(each) for name, each in result.facts.items()},
         "calibration": artifacts[0].metadata.get("calibration"),
         "verified_on": result.verified_on,
@@ -55,12 +57,39 @@ def print_quantised(out: Console, result: Any) -> None:
                     out.print(Text(f"  {name}: {verdict.reason} in {report.runtime}"), soft_wrap=True)
         contents = result.contents[artifact.format]
         text = f"  {artifact.size:,} bytes; {contents.operations} operations, {len(contents.in_float)} of them in float"
-        arena = result.facts[artifact.format].get("arena_bytes")
-        out.print(Text(text + (f"; arena of TFLite Micro {arena:,} bytes" if arena else "")), soft_wrap=True)
+        facts = result.facts[artifact.format]
+        text += f"; {facts['undelegated']} not taken by XNNPACK" if "undelegated" in facts else ""
+        text += f"; arena of TFLite Micro {facts['arena_bytes']:,} bytes" if "arena_bytes" in facts else ""
+        out.print(Text(text), soft_wrap=True)
+        out.print(Text(f"  {_speed(result.speeds[artifact.format])}"), soft_wrap=True)
+        if artifact.format in result.searches:
+            _print_search(out, result.searches[artifact.format])
         for spec in (*artifact.inputs, *artifact.outputs):
             scaled = f", real = {spec.scale:.8g} * (stored - {spec.zero_point})" if spec.scale is not None else ""
             out.print(Text(f"  {spec}{scaled}", style="dim"), soft_wrap=True)
     out.print(Text(f"  against the float model, on {result.verified_on}", style="dim"), soft_wrap=True)
+
+
+def _speed(speed: Any) -> str:
+    faster = f"{1 / speed.ratio:.2f} times as fast as the float file"
+    text = f"{speed.quantised_ms:.3g} ms here, {faster}" if speed.ratio < 1 else ""
+    return text or f"SLOWER than the float file here: {speed.quantised_ms:.3g} ms, {speed.ratio:.2f} times its time"
+
+
+def _print_search(out: Console, found: Any) -> None:
+    """What was kept in float, and what it costs."""
+    if not found.reached:
+        out.print(
+            Text(
+                "  --max-drop is NOT reached with all operations in float; --io float32 spares the outputs too",
+                style="bold red",
+            )
+        )
+    elif not found.kept:
+        out.print(Text("  --max-drop is reached without any operation in float"))
+    for each in found.kept:
+        cost = f"{each.extra_bytes:+,} bytes, {each.slower:.2f} times the time without it"
+        out.print(Text(f"  in float: {each.layer.label} (lost {each.layer.loss_db:.1f} dB): {cost}"), soft_wrap=True)
 
 
 def _candidates(made: Any) -> Table:
