@@ -24,7 +24,6 @@ from converters.errors import CbamError, ConversionError, ModelError, WorkerErro
 JOBS: Final[Mapping[str, str]] = {
     "tflite": "converters.quantise.tflite:quantise",
     "onnx": "converters.quantise.onnx:quantise",
-    "stock": "converters.quantise.stock:convert",
 }
 """Everything that a child can be told to do."""
 

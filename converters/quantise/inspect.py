@@ -85,7 +85,8 @@ def _float_operations(graph: flatbuffer.Graph, stored: str, mixed: bool) -> Iter
         types = {tensor.dtype for tensor in (*operation.inputs, *operation.outputs) if not tensor.constant}
         converts = operation.name in ("QUANTIZE", "DEQUANTIZE")
         at_end = any(tensor.name in ends for tensor in (*operation.inputs, *operation.outputs))
-        if (types & _FLOAT and not (converts and at_end)) or (stored == "int16" and "int8" in types and not converts):
+        conversion = converts and (at_end or mixed)
+        if (types & _FLOAT and not conversion) or (stored == "int16" and "int8" in types and not converts):
             yield operation.outputs[0].name
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -243,7 +244,7 @@ def convert(task: Task, candidate: Candidate, keep_float: Sequence[str] = ()) ->
     """
     recipe = candidate.recipe
     assert recipe is not None
-    kept = f"-{len(keep_float)}" if keep_float else ""
+    kept = "-" + hashlib.sha256("\0".join(keep_float).encode()).hexdigest()[:12] if keep_float else ""
     path = recipe.source.with_name(
         f"{recipe.source.stem}-{candidate.method or task.precision}{kept}{recipe.source.suffix}"
     )

@@ -122,8 +122,8 @@ def quantize(
         runtime(name).version()  # raises, before anything slow, if it is not there
     if options.output.exists() and not options.output.is_dir():
         raise OutputError(f"{options.output}: is a file; --output takes a folder")
+    ready = _prepare(model, options, on_step, on_progress)
     with Child("tflite" if "tflite" in options.formats else "onnx") as child:
-        ready = _prepare(model, options, on_step, on_progress)
         return _convert_all(ready, options, child, names, (on_step, on_progress))
 
 

@@ -72,7 +72,7 @@ def compare(model: Any, samples: SampleSet, layout: str | None) -> Record | None
     norm = next((layer for layer in model.layers if type(layer).__name__ == "BatchNormalization"), None)
     if norm is None or len(norm._inbound_nodes) != 1:
         return None
-    before = keras.Model(model.inputs, norm.input)
+    before = keras.Model(model.inputs[0], norm.input)
     (array,) = samples.arrays.values()
     few = array[:_SAMPLES]
     mean, deviation = np.asarray(norm.moving_mean), np.sqrt(np.asarray(norm.moving_variance) + norm.epsilon)

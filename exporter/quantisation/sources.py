@@ -98,11 +98,12 @@ def _from_path(path: Path, wanted: Wanted, progress: Progress) -> SampleSet:
 
 def _from_numpy(path: Path, wanted: Wanted) -> SampleSet:
     try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return _from_arrays({wanted.inputs[0].name: loaded}, wanted, path.name, single=True)
-        with loaded:
-            return _from_arrays({name: loaded[name] for name in loaded.files}, wanted, path.name)
+        with path.open("rb") as stream:  # NumPy would leave a broken file open
+            loaded = np.load(stream, allow_pickle=False)
+            if isinstance(loaded, np.ndarray):
+                return _from_arrays({wanted.inputs[0].name: loaded}, wanted, path.name, single=True)
+            with loaded:
+                return _from_arrays({name: loaded[name] for name in loaded.files}, wanted, path.name)
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         reason = " ".join(str(error).split())
         if "pickle" in reason.lower():
