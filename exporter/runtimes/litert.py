@@ -91,7 +91,29 @@ class LiteRT:
     def open(self, artifact: Artifact) -> LiteRTSession:
         interpreter = interpreter_of(artifact.path, self._kernels)
         allocate(interpreter, artifact.path)
-        return LiteRTSession(interpreter, artifact, self._kernels, f"{self.version()} ({_KERNELS[self._kernels]})")
+        session = LiteRTSession(interpreter, artifact, self._kernels, f"{self.version()} ({_KERNELS[self._kernels]})")
+        if self._kernels == XNNPACK and all(None not in spec.shape for spec in artifact.inputs):
+            session.facts = {"undelegated": undelegated(interpreter)}
+        return session
+
+
+def undelegated(interpreter: Any) -> int:
+    """How many operations of an allocated interpreter no delegate took: their results have memory of their own."""
+    operations = interpreter._get_ops_details()
+    delegates = [each for each in operations if each["op_name"] == "DELEGATE" or each["op_name"].startswith("TfLite")]
+    given = {int(index) for each in delegates for index in each["outputs"]}
+    count = 0
+    for each in operations:
+        results = {int(index) for index in each["outputs"]} - given
+        if each in delegates or not results:
+            continue
+        try:
+            for index in results:
+                interpreter.get_tensor(index)
+        except ValueError:  # no memory: it lies inside of what a delegate computes
+            continue
+        count += 1
+    return count
 
 
 class LiteRTSession(ClosingSession):
