@@ -4,6 +4,7 @@
     |-- UsageError                    2       the request or its input is at fault
     |   |-- OptionError               2       an option, name or combination that is not valid
     |   |-- ModelError                2       a model that cannot be opened or exported as asked
+    |   |-- CalibrationError          2       calibration data that cannot be used, or not with this model
     |   `-- OutputError               2       a file or folder that cannot be written
     |-- ConversionError               3       a converter, a runtime or this toolkit failed on valid input
     |   `-- WorkerError               3       the process of a runtime died or hangs
@@ -46,6 +47,12 @@ class ModelError(UsageError):
     """A model that cannot be opened, or not exported as asked."""
 
     kind = "model"
+
+
+class CalibrationError(UsageError):
+    """Calibration data that cannot be read, or that are not what the model was made for."""
+
+    kind = "calibration"
 
 
 class OutputError(UsageError):

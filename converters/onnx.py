@@ -233,6 +233,13 @@ def _put_metadata(model: Any, settings: ConversionSettings) -> None:
     )
 
 
+def put_metadata(source: Path, target: Path, settings: ConversionSettings) -> None:
+    """Write `source` again as `target`, with other metadata inside."""
+    model = onnx.load(source)
+    _put_metadata(model, settings)
+    onnx.save(model, str(target))
+
+
 def _specs(values: Any, layouts: dict[str, str | None]) -> tuple[TensorSpec, ...]:
     specs = []
     for value in values:

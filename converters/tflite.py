@@ -16,7 +16,7 @@ from typing import Any, Final
 import tensorflow as tf
 
 from converters import patches, savedmodel
-from converters.artifact import TensorSpec
+from converters.artifact import Precision, TensorSpec
 from converters.calls import SIGNATURE
 from converters.errors import ConversionError, ModelError
 from converters.settings import ConversionSettings
@@ -30,7 +30,7 @@ _IDENTIFIER: Final = b"TFL3"
 def convert(
     traced: TracedModel, path: Path, settings: ConversionSettings
 ) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
-    """Write the flatbuffer `path` (float32) and give its inputs and outputs.
+    """Write the flatbuffer `path` (fp32, fp16 or dynamic; all take and give float32) and give its inputs and outputs.
 
     Raises:
         ModelError: an operation that the TFLite runtime has not, while TensorFlow operations were not allowed.
@@ -42,6 +42,10 @@ def convert(
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[SIGNATURE])
         if settings.select_tf_ops:
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS, tf.lite.OpsSet.SELECT_TF_OPS]
+        if settings.precision is not Precision.FP32:
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        if settings.precision is Precision.FP16:
+            converter.target_spec.supported_types = [tf.float16]
         try:
             with patches.tflite_interpreter_deprecation():
                 content = converter.convert()
@@ -51,7 +55,7 @@ def convert(
         raise ConversionError("TFLiteConverter gave bytes that are not a TFLite flatbuffer")
     declared = _declared(content, traced)
     path.write_bytes(content)
-    _append_metadata(path, settings)
+    append_metadata(path, settings)
     return declared
 
 
@@ -85,7 +89,17 @@ def read_metadata(path: Path) -> dict[str, str]:
         return {name: archive.read(name).decode("utf-8") for name in archive.namelist()}
 
 
-def _append_metadata(path: Path, settings: ConversionSettings) -> None:
+def without_metadata(path: Path) -> bytes:
+    """The flatbuffer of a TFLite file without the zip that may be appended to it."""
+    content = path.read_bytes()
+    if not zipfile.is_zipfile(path):
+        return content
+    with zipfile.ZipFile(path) as archive:
+        return content[: min(entry.header_offset for entry in archive.infolist())]
+
+
+def append_metadata(path: Path, settings: ConversionSettings) -> None:
+    """Append metadata and labels to a TFLite file that has none."""
     labels = settings.metadata.get("labels")
     # Stored, not deflated: Android maps the file and reads members in place. A fixed date: equal input, equal bytes.
     with zipfile.ZipFile(path, "a", zipfile.ZIP_STORED) as archive:

@@ -14,6 +14,7 @@ import click
 from converters.artifact import Precision
 from converters.errors import OptionError, closest
 from exporter.cli_bench import bench
+from exporter.cli_quantize import quantisation_options, quantize, run, take_quantisation
 from exporter.cli_runtimes import runtimes
 from exporter.cli_verify import bundle, reference, verify
 from exporter.formats import FORMATS, PRECISIONS
@@ -91,6 +92,7 @@ def cbam() -> None:
     metavar="NAME",
     help="Verify in this runtime instead of the format's own; may be given several times (`cbam runtimes` lists them).",
 )
+@quantisation_options
 @json_option
 def export(model: str | None, as_json: bool, verbose: bool, silent: bool, **given: Any) -> None:
     """Convert MODEL and verify the result in its own runtime.
@@ -108,11 +110,15 @@ def export(model: str | None, as_json: bool, verbose: bool, silent: bool, **give
         if len({name for name, _ in shapes}) != len(shapes):
             raise OptionError("--input-shape was given twice for the same input")
         labels = given.pop("labels")
+        given["quantisation"] = take_quantisation(given)
         options = ExportOptions(
             **{**given, "precision": Precision(given["precision"])},
             input_shapes=dict(shapes),
             labels=_read_labels(labels) if labels else None,
         )
+        if options.precision is not Precision.FP32:
+            run(model, options, report, as_json)
+            return
         import exporter.pipeline
 
         result = exporter.pipeline.export(model, options, on_step=report.step)
@@ -259,7 +265,7 @@ def models(
         print_models(console(sys.stdout), chosen, rows)
 
 
-for command in (reference, verify, bundle, runtimes, bench):
+for command in (quantize, reference, verify, bundle, runtimes, bench):
     cbam.add_command(command)
 
 

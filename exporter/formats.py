@@ -72,20 +72,21 @@ FORMATS: Final[Mapping[str, Format]] = {
         Format(
             "tflite",
             ".tflite",
-            (Precision.FP32,),
+            (Precision.FP32, Precision.FP16, Precision.DYNAMIC, Precision.INT8, Precision.INT16X8),
             "converters.tflite:convert",
             "litert",
             "TFLite flatbuffer, verified with LiteRT and XNNPACK",
-            {Precision.FP32: Target.LITERT_FLOAT},
+            dict.fromkeys((Precision.FP32, Precision.FP16, Precision.DYNAMIC), Target.LITERT_FLOAT)
+            | {Precision.INT8: Target.LITERT_INT8, Precision.INT16X8: Target.LITERT_INT16X8},
         ),
         Format(
             "onnx",
             ".onnx",
-            (Precision.FP32,),
+            (Precision.FP32, Precision.FP16, Precision.DYNAMIC, Precision.INT8),
             "converters.onnx:convert",
             "onnxruntime",
             "ONNX, checked by onnx.checker and verified with ONNX Runtime",
-            {Precision.FP32: Target.ONNXRUNTIME},
+            dict.fromkeys((Precision.FP32, Precision.FP16, Precision.DYNAMIC, Precision.INT8), Target.ONNXRUNTIME),
         ),
     )
 }

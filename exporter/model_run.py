@@ -47,6 +47,11 @@ def make_reference(source: LoadedModel, traced: Any, value_range: Range | None) 
     return Reference(inputs, outputs, own_error, Workload(*arithmetic(traced.function)), described, by)
 
 
+def run_model(traced: Any, inputs: Arrays) -> dict[str, np.ndarray]:
+    """The model itself on all samples: arrays by the traced model's input names to arrays by its output names."""
+    return _run(traced.original, traced=traced, inputs=inputs, batch=_batch(traced, inputs))
+
+
 def _own_error(traced: Any, outputs: Arrays, run: Callable[[Any], Arrays]) -> dict[str, OwnError]:
     """By output, what rounding does to the model: measured against its float64 twin.
 

@@ -11,6 +11,7 @@ from typing import Literal
 from converters.artifact import Precision
 from converters.errors import OptionError, closest
 from exporter.formats import FORMATS
+from exporter.quantisation.options import QuantisationOptions
 from exporter.runtimes.table import RUNTIMES
 
 OLDEST_OPSET = 13  # per-channel QuantizeLinear; below it runtimes and tf2onnx keep separate code paths
@@ -35,6 +36,7 @@ class ExportOptions:
         verify: run the artifact beside the model and compare.
         runtimes: names of rows of RUNTIMES to open and verify the artifacts in; each must be able to run one of the
             formats. Empty: each format's own. A format that none of them runs is verified in its own.
+        quantisation: how, for any precision but fp32.
 
     Raises:
         OptionError: on construction, for a value or combination that is not valid, naming what would be.
@@ -53,6 +55,7 @@ class ExportOptions:
     lower: bool = True
     verify: bool = True
     runtimes: tuple[str, ...] = ()
+    quantisation: QuantisationOptions = dataclasses.field(default_factory=QuantisationOptions)
 
     def __post_init__(self) -> None:
         formats = (self.formats,) if isinstance(self.formats, str) else self.formats
@@ -94,6 +97,12 @@ class ExportOptions:
             have = FORMATS[name].precisions
             if self.precision not in have:
                 raise OptionError(f"{name} cannot be written in {self.precision}; it can in: {', '.join(have)}")
+        if self.precision is not Precision.FP32:
+            self.quantisation.check(self.formats, self.precision)
+        elif self.quantisation != QuantisationOptions():
+            raise OptionError(
+                "calibration, inputs and outputs of integers, and gates are for another --precision than fp32"
+            )
 
     def _check_runtimes(self) -> None:
         names = (self.runtimes,) if isinstance(self.runtimes, str) else self.runtimes

@@ -105,3 +105,30 @@ class NamedNumber(click.ParamType[tuple[str, float]]):
             return name, float(number)
         except ValueError:
             self.fail(f"{value!r} is not a number such as 0.01 or predictions=0.01", param, ctx)
+
+
+class Share(click.ParamType[float]):
+    """A share of one: `0.98` or `98%`."""
+
+    name = "SHARE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        text = str(value).strip()
+        try:
+            return float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+        except ValueError:
+            self.fail(f"{value!r} is not a share such as 0.98 or 98%", param, ctx)
+
+
+class Numbers(click.ParamType[tuple[float, ...]]):
+    """`A` or `A,B,C`."""
+
+    name = "A[,B,C]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            return tuple(map(float, str(value).split(",")))
+        except ValueError:
+            self.fail(f"{value!r} is not one number or several such as 0.485,0.456,0.406", param, ctx)

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from converters.artifact import Artifact, fingerprint_path
+from converters.artifact import Artifact, Precision, fingerprint_path
 from converters.deploy.lower import Lowered
 from converters.deploy.targets import Target
 from converters.errors import CbamError, ConversionError, ModelError, OutputError, RuntimeUnavailableError
@@ -72,6 +72,10 @@ def export(
     only a disk that fails during the last renames can leave some of several formats published, each of them whole.
     """
     options = options or ExportOptions()
+    if options.precision is not Precision.FP32:
+        from exporter.quantisation.flow import quantize
+
+        return quantize(model, options, on_step=on_step)
     runtimes = {name: [runtime(each) for each in options.runtimes_of(name)] for name in options.formats}
     for opener in (each for openers in runtimes.values() for each in openers):
         opener.version()  # raises, before anything slow, if it is not there

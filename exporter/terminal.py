@@ -57,6 +57,13 @@ class Reporter:
             self.stream.flush()
         self._step = ""
 
+    def progress(self, done: int, of: int) -> None:
+        """How far the running step is, as a bar behind it on a terminal; nothing elsewhere."""
+        if self._step and self._live and not self.silent:
+            filled = 20 * done // max(1, of)
+            self.stream.write(f"\r\x1b[K  {self._step} [{'#' * filled:<20}] {done}/{of}")
+            self.stream.flush()
+
     def broken(self) -> None:
         """The running step was cut short."""
         if self._step and not self.silent and self._live:

@@ -16,8 +16,8 @@ def to_stored(real: np.ndarray, spec: TensorSpec) -> np.ndarray:
         return real.astype(spec.dtype)
     limits = np.iinfo(spec.dtype)
     codes = np.rint(real.astype(np.float64) / spec.scale) + (spec.zero_point or 0)
-    stored: np.ndarray = np.clip(codes, limits.min, limits.max).astype(spec.dtype)
-    return stored
+    clipped: np.ndarray = np.clip(codes, limits.min, limits.max)
+    return clipped.astype(spec.dtype)
 
 
 def to_real(stored: np.ndarray, spec: TensorSpec) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 
 from converters.artifact import Artifact, Precision, TensorSpec
 from converters.errors import ConversionError, RuntimeUnavailableError
-from exporter.runtimes.base import Arrays, ClosingSession
+from exporter.runtimes.base import Arrays, ClosingSession, Node
 
 XNNPACK: Final = "BUILTIN"
 """The resolver that puts XNNPACK in front of every operation it can take."""
@@ -91,7 +91,29 @@ class LiteRT:
     def open(self, artifact: Artifact) -> LiteRTSession:
         interpreter = interpreter_of(artifact.path, self._kernels)
         allocate(interpreter, artifact.path)
-        return LiteRTSession(interpreter, artifact, self._kernels, f"{self.version()} ({_KERNELS[self._kernels]})")
+        session = LiteRTSession(interpreter, artifact, self._kernels, f"{self.version()} ({_KERNELS[self._kernels]})")
+        if self._kernels == XNNPACK and all(None not in spec.shape for spec in artifact.inputs):
+            session.facts = {"undelegated": undelegated(interpreter)}
+        return session
+
+
+def undelegated(interpreter: Any) -> int:
+    """How many operations of an allocated interpreter no delegate took: their results have memory of their own."""
+    operations = interpreter._get_ops_details()
+    delegates = [each for each in operations if each["op_name"] == "DELEGATE" or each["op_name"].startswith("TfLite")]
+    given = {int(index) for each in delegates for index in each["outputs"]}
+    count = 0
+    for each in operations:
+        results = {int(index) for index in each["outputs"]} - given
+        if each in delegates or not results:
+            continue
+        try:
+            for index in results:
+                interpreter.get_tensor(index)
+        except ValueError:  # no memory: it lies inside of what a delegate computes
+            continue
+        count += 1
+    return count
 
 
 class LiteRTSession(ClosingSession):
@@ -116,6 +138,9 @@ class LiteRTSession(ClosingSession):
 
     def tensors(self) -> tuple[TensorSpec, ...]:
         return self._trace().specs
+
+    def nodes(self) -> tuple[Node, ...]:
+        return self._trace().nodes
 
     def run_traced(self, inputs: Arrays) -> dict[str, np.ndarray]:
         return self._trace().run(inputs)
@@ -165,7 +190,8 @@ class _Traced:
         self._interpreter = interpreter
         self._inputs: Mapping[str, int] = _ends(interpreter)[0]
         details = {tensor["index"]: tensor for tensor in interpreter.get_tensor_details()}
-        computed = [int(index) for op in interpreter._get_ops_details() for index in op["outputs"]]
+        operations = interpreter._get_ops_details()
+        computed = [int(index) for op in operations for index in op["outputs"]]
         self._names: dict[int, str] = {}
         for index in dict.fromkeys(computed):
             name = details[index]["name"] if index in details else ""
@@ -173,6 +199,11 @@ class _Traced:
                 taken = name in self._names.values()
                 self._names[index] = f"{name}#{index}" if taken else name  # the format does not keep names apart
         self.specs = tuple(_spec(name, details[index]) for index, name in self._names.items())
+        known = {index: name for name, index in self._inputs.items()} | self._names
+        self.nodes = tuple(
+            Node(op["op_name"], *(tuple(known[i] for i in op[key] if i in known) for key in ("inputs", "outputs")))
+            for op in operations
+        )
 
     def run(self, inputs: Arrays) -> dict[str, np.ndarray]:
         interpreter = self._interpreter

@@ -11,7 +11,7 @@ import numpy as np
 
 from converters.artifact import Artifact, Precision, TensorSpec
 from converters.errors import ConversionError, RuntimeUnavailableError
-from exporter.runtimes.base import Arrays, ClosingSession
+from exporter.runtimes.base import Arrays, ClosingSession, Node
 from exporter.runtimes.onnx_precision import precision_of
 
 
@@ -45,6 +45,7 @@ class OnnxSession(ClosingSession):
         self.description = description
         self._session, self._artifact = session, artifact
         self._traced: Any = None
+        self._nodes: tuple[Node, ...] = ()
 
     def run(self, inputs: Arrays) -> dict[str, np.ndarray]:
         names = [output.name for output in self._session.get_outputs()]
@@ -58,6 +59,10 @@ class OnnxSession(ClosingSession):
     def tensors(self) -> tuple[TensorSpec, ...]:
         return tuple(map(_spec, self._trace().get_outputs()))
 
+    def nodes(self) -> tuple[Node, ...]:
+        self._trace()
+        return self._nodes
+
     def run_traced(self, inputs: Arrays) -> dict[str, np.ndarray]:
         session = self._trace()
         names = [output.name for output in session.get_outputs()]
@@ -70,6 +75,11 @@ class OnnxSession(ClosingSession):
             # A copy in memory that declares what each node computes as an output; ORT finds its type itself.
             model = onnx.load(self._artifact.path)
             computed = [name for node in model.graph.node for name in node.output if name]
+            known = {*computed, *(value.name for value in model.graph.input)}
+            self._nodes = tuple(
+                Node(node.op_type, tuple(i for i in node.input if i in known), tuple(o for o in node.output if o))
+                for node in model.graph.node
+            )
             del model.graph.output[:]
             model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in computed)
             # Unoptimised: a fused or folded node would compute its tensor in another way, or keep it from being one.

@@ -1,0 +1,127 @@
+"""Whether a written file is what it is called: the dtypes of its inputs, its outputs and of every operation."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+from converters.artifact import Artifact, Precision
+from converters.errors import ConversionError
+from converters.quantise import flatbuffer
+from converters.quantise.floors import SMALLEST_SCALE
+
+_STORED: Final = {Precision.INT8: "int8", Precision.INT16X8: "int16"}
+_FLOAT: Final = frozenset({"float16", "float32", "float64"})
+_TOLD: Final = 4  # names in a message
+_WEIGHED: Final = frozenset({"Conv", "Gemm", "MatMul", "ConvTranspose"})
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Contents:
+    """What was found in a quantised file.
+
+    Attributes:
+        operations: how many there are.
+        in_float: those that compute in float, by the tensor they give; conversions at inputs and outputs are none.
+        smallest_scale: of any quantised tensor; None where there is none.
+    """
+
+    operations: int
+    in_float: tuple[str, ...]
+    smallest_scale: float | None
+
+
+def check(artifact: Artifact, io: str, keep_float: Sequence[str] = ()) -> Contents:
+    """Look through a quantised file.
+
+    Args:
+        io: the dtype that inputs and outputs are to have.
+        keep_float: operations, by the tensor (TFLite) or node (ONNX), that were to stay in float.
+
+    Raises:
+        ConversionError: a dtype that is not the one asked for, at an input, an output or an operation, or a scale below
+            SMALLEST_SCALE.
+    """
+    for spec in (*artifact.inputs, *artifact.outputs):
+        if spec.dtype in _FLOAT | {"int8", "uint8", "int16"} and spec.dtype != io:
+            raise ConversionError(f"{artifact.path.name}: {spec.name} came out as {spec.dtype}; asked for: {io}")
+    found = _tflite(artifact, mixed=bool(keep_float)) if artifact.format == "tflite" else _onnx(artifact)
+    unasked = [name for name in found.in_float if name not in keep_float]
+    if artifact.precision in _STORED and unasked:
+        told = ", ".join(unasked[:_TOLD]) + (f" and {len(unasked) - _TOLD} more" if len(unasked) > _TOLD else "")
+        raise ConversionError(
+            f"{artifact.path.name}: {len(unasked)} of {found.operations} operations came out in float and not in "
+            f"{artifact.precision}: {told}"
+        )
+    if found.smallest_scale is not None and found.smallest_scale < SMALLEST_SCALE:
+        raise ConversionError(
+            f"{artifact.path.name}: a tensor has the scale {found.smallest_scale:.1e}, below {SMALLEST_SCALE:g}: "
+            f"its range collapsed, and runtimes refuse such files"
+        )
+    return found
+
+
+def _tflite(artifact: Artifact, mixed: bool) -> Contents:
+    graph = flatbuffer.describe(artifact.path.read_bytes())
+    scales = [scale for tensor in graph.computed() for scale in tensor.scales]
+    smallest = min(scales, default=None)
+    if artifact.precision in _STORED:
+        in_float = tuple(_float_operations(graph, _STORED[artifact.precision], mixed))
+        return Contents(len(graph.operations), in_float, smallest)
+    stored = {"fp16": "float16", "dynamic": "int8"}[artifact.precision]
+    if not any(tensor.constant and tensor.dtype == stored for op in graph.operations for tensor in op.inputs):
+        raise ConversionError(
+            f"{artifact.path.name}: not one weight was stored as {stored}; all are too small to gain by it"
+        )
+    return Contents(len(graph.operations), (), smallest)
+
+
+def _float_operations(graph: flatbuffer.Graph, stored: str, mixed: bool) -> Iterator[str]:
+    """Operations that do not compute in `stored`. Conversions of inputs and outputs are none, nor, in a file that is
+    meant to be mixed, conversions around what was kept in float."""
+    ends = {tensor.name for tensor in (*graph.inputs, *graph.outputs)}
+    for operation in graph.operations:
+        types = {tensor.dtype for tensor in (*operation.inputs, *operation.outputs) if not tensor.constant}
+        converts = operation.name in ("QUANTIZE", "DEQUANTIZE")
+        at_end = any(tensor.name in ends for tensor in (*operation.inputs, *operation.outputs))
+        conversion = converts and (at_end or mixed)
+        if (types & _FLOAT and not conversion) or (stored == "int16" and "int8" in types and not converts):
+            yield operation.outputs[0].name
+
+
+def _onnx(artifact: Artifact) -> Contents:
+    import onnx
+    from onnx import numpy_helper
+
+    model = onnx.load(artifact.path)
+    nodes = model.graph.node
+    if artifact.precision is Precision.FP16:
+        weights = {tensor.data_type for tensor in model.graph.initializer}
+        if onnx.TensorProto.FLOAT16 not in weights:
+            raise ConversionError(f"{artifact.path.name}: not one weight was stored as float16")
+        return Contents(len(nodes), (), None)
+    makers = {name: node for node in nodes for name in node.output}
+    if artifact.precision is Precision.DYNAMIC:
+        if not any(node.op_type in ("ConvInteger", "MatMulInteger", "DynamicQuantizeLinear") for node in nodes):
+            raise ConversionError(f"{artifact.path.name}: no operation computes in int8; the model has none that could")
+        return Contents(len(nodes), (), None)
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    scales = [
+        float(numpy_helper.to_array(constants[node.input[1]]).min())
+        for node in nodes
+        if node.op_type == "QuantizeLinear" and node.input[1] in constants
+    ]
+    return Contents(len(nodes), tuple(_unquantised(nodes, makers)), min(scales, default=None))
+
+
+def _unquantised(nodes: Any, makers: Any) -> Iterator[str]:
+    """Products whose data or weights do not come out of DequantizeLinear: a runtime computes them in float."""
+    products = 0
+    for node in nodes:
+        if node.op_type in _WEIGHED:
+            products += 1
+            if any(name not in makers or makers[name].op_type != "DequantizeLinear" for name in node.input[:2]):
+                yield node.name
+    if not products:
+        yield "the whole model, which has no convolution and no matrix product"

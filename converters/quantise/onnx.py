@@ -1,0 +1,127 @@
+"""Float ONNX file -> half precision, dynamically quantised, or static int8 in QDQ form, by ONNX Runtime's tools.
+
+Runs in a child process (`converters.quantise.child`).
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import onnx
+from onnxruntime import quantization
+from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType
+
+from converters.artifact import Precision
+from converters.errors import ConversionError
+
+_METHODS: Final = {
+    "minmax": CalibrationMethod.MinMax,
+    "entropy": CalibrationMethod.Entropy,
+    "percentile": CalibrationMethod.Percentile,
+}
+_TYPES: Final = {"uint8": QuantType.QUInt8, "int8": QuantType.QInt8}
+
+
+def quantise(
+    source: str,
+    target: str,
+    *,
+    precision: str,
+    io: str = "float32",
+    samples: str = "",
+    method: str = "minmax",
+    activations: str = "uint8",
+    keep_float: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Write `target` from the float file `source`; JSON-able in and out.
+
+    Args:
+        precision: fp16, dynamic or int8.
+        io: fp16: dtype of inputs and outputs, float32 or float16.
+        samples: int8: an .npz of the calibration calls, by input name with the calls stacked first.
+        method: int8: how ranges are found: minmax, entropy or percentile.
+        activations: int8: uint8 or int8; weights are int8, one scale a channel.
+        keep_float: names of nodes that are to compute in float.
+    """
+    logging.getLogger().setLevel(logging.ERROR)  # the tools advise to preprocess, which the converter has done
+    wanted = Precision(precision)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what half precision rounds to zero
+        if wanted is Precision.FP16:
+            _half(source, target, io)
+        elif wanted is Precision.DYNAMIC:
+            quantization.quantize_dynamic(
+                source, target, nodes_to_exclude=list(keep_float), weight_type=QuantType.QInt8
+            )
+        else:
+            quantization.quantize_static(
+                source,
+                target,
+                _Samples(samples),
+                quant_format=QuantFormat.QDQ,
+                per_channel=True,
+                activation_type=_TYPES[activations],
+                weight_type=QuantType.QInt8,
+                calibrate_method=_METHODS[method],
+                nodes_to_exclude=list(keep_float),
+            )
+    _finish(source, target)
+    return {"bytes": Path(target).stat().st_size}
+
+
+def _half(source: str, target: str, io: str) -> None:
+    from onnxruntime.transformers import float16
+
+    model = float16.convert_float_to_float16(onnx.load(source), keep_io_types=io == "float32")
+    _sort(model.graph)  # the casts of inputs were put at the end
+    onnx.save(model, target)
+
+
+def _sort(graph: Any) -> None:
+    """Put every node behind those whose results it reads."""
+    waiting, sorted_nodes = list(graph.node), list[Any]()
+    made = {"", *(value.name for value in (*graph.input, *graph.initializer))}
+    while waiting:
+        ready = [node for node in waiting if made.issuperset(node.input)]
+        if not ready:
+            raise ConversionError("the half-precision graph reads what nothing computes")
+        sorted_nodes += ready
+        made.update(name for node in ready for name in node.output)
+        waiting = [node for node in waiting if not made.issuperset(node.output)]
+    del graph.node[:]
+    graph.node.extend(sorted_nodes)
+
+
+class _Samples(quantization.CalibrationDataReader):  # type: ignore[misc]  # ONNX Runtime ships no types
+    """Hands out the stored calls one by one."""
+
+    def __init__(self, path: str) -> None:
+        with np.load(path, allow_pickle=False) as stored:
+            self._arrays: Mapping[str, np.ndarray] = {name: stored[name] for name in stored.files}
+        self._left = self._calls()
+
+    def _calls(self) -> Iterator[dict[str, np.ndarray]]:
+        for place in range(len(next(iter(self._arrays.values())))):
+            yield {name: array[place] for name, array in self._arrays.items()}
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        return next(self._left, None)
+
+
+def _finish(source: str, target: str) -> None:
+    """Put the float file's metadata into the new one, and have it checked."""
+    model, before = onnx.load(target), onnx.load(source)
+    del model.metadata_props[:]
+    model.metadata_props.extend(before.metadata_props)
+    model.producer_name, model.producer_version = before.producer_name, before.producer_version
+    model.doc_string, model.graph.name = before.doc_string, before.graph.name
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise ConversionError(f"onnx.checker refuses the converted model: {str(error).splitlines()[0]}") from error
+    onnx.save(model, target)

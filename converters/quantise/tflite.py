@@ -1,0 +1,88 @@
+"""Float TFLite flatbuffer and the ranges of its tensors -> full-integer TFLite flatbuffer, by TensorFlow's quantiser.
+
+Runs in a child process (`converters.quantise.child`): the quantiser ends the process where a range is not a number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tensorflow.lite.python import convert
+from tensorflow.lite.python.optimize import calibrator
+
+from converters.artifact import Precision
+from converters.errors import ConversionError
+from converters.quantise import flatbuffer
+
+
+def quantise(
+    source: str,
+    target: str,
+    ranges: Mapping[str, Sequence[float]],
+    *,
+    precision: str,
+    io: str,
+    keep_float: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Write `target`, a full-integer form of the float file `source`; JSON-able in and out.
+
+    Args:
+        ranges: by tensor, what it is stored to hold: low <= 0 <= high, as `converters.quantise.floors` leaves them.
+        precision: int8 or int16x8.
+        io: dtype of inputs and outputs: int8, uint8 or float32 for int8; int16 or float32 for int16x8.
+        keep_float: tensors whose operation is to compute in float.
+    """
+    model = flatbuffer.read(Path(source).read_bytes())
+    flatbuffer.set_ranges(model, {name: (low, high) for name, (low, high) in ranges.items()})
+    _tell_apart(model)
+    ranged = flatbuffer.write(model)
+    if Precision(precision) is Precision.INT16X8:
+        content = _int16x8(ranged, io)
+    else:
+        content = convert.mlir_quantize(
+            ranged,
+            input_data_type=tf.as_dtype(io),
+            output_data_type=tf.as_dtype(io),
+            denylisted_nodes=set(keep_float) or None,
+        )
+    if content[4:8] != flatbuffer.IDENTIFIER:
+        raise ConversionError("TensorFlow's quantiser gave bytes that are not a TFLite flatbuffer")
+    Path(target).write_bytes(content)
+    return {"bytes": len(content)}
+
+
+def _int16x8(ranged: bytes, io: str) -> Any:
+    """By the older of TensorFlow's two quantisers: the newer one writes int16 with zero points, for no kernel."""
+    number = {name: np.dtype(name).num for name in (io, "int16", "int64")}
+    per_tensor = False
+    return calibrator.Calibrator(ranged)._calibrator.QuantizeModel(
+        number[io], number[io], False, number["int16"], number["int64"], per_tensor, per_tensor
+    )
+
+
+def _tell_apart(model: Any) -> None:
+    """Give every operation a bias of its own, even where one layer is called twice.
+
+    A bias is stored in steps of input scale times weight scale. The two calls of a shared Dense have different input
+    scales, and the quantiser gives both the first one's: the bias of the other is then off by the ratio of the two.
+    Equal constants are merged again, so the copy differs in the last bit of one value.
+    """
+    graph = model.subgraphs[0]
+    values = flatbuffer.constant_values(model)
+    names = flatbuffer.tensor_names(graph)
+    used: set[int] = set()
+    for operation in graph.operators:
+        for place, index in enumerate(operation.inputs):
+            index = int(index)
+            if index < 0 or names[index] not in values or values[names[index]].ndim != 1:
+                continue
+            if index in used:
+                changed = values[names[index]].copy()
+                at = int(np.argmax(np.abs(changed)))
+                changed[at] = np.nextafter(changed[at], np.float32(np.inf))
+                operation.inputs[place] = flatbuffer.add_tensor(model, index, f"/use{len(used)}", changed)
+            used.add(int(operation.inputs[place]))

@@ -1,0 +1,323 @@
+"""The competing quantised files of one format: each converted, opened, scored on samples set aside for that."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from converters.artifact import Artifact, Precision, fingerprint_path
+from converters.errors import CbamError, ConversionError, WorkerError
+from converters.quantise.child import Child
+from converters.settings import ConversionSettings
+from exporter.formats import FORMATS
+from exporter.options import ExportOptions
+from exporter.parity.check import Arrays
+from exporter.quantisation.forms import MARGIN_DB, Form
+from exporter.quantisation.measure import score
+from exporter.quantisation.options import CALIBRATED
+from exporter.quantisation.samples import Division, SampleSet
+from exporter.quantisation.sources import batches
+from exporter.runtimes.table import runtime
+
+CONFIRM: Final = 32
+"""Samples on which the runtimes are compared with each other."""
+
+RUNTIMES_AGREE_DB: Final = 6.0
+"""How much worse one runtime may be than another with the same file: their kernels round the same sums otherwise, which
+moved SQNR by up to 4 dB; a kernel that computes something else loses 20 and more."""
+
+Step = Callable[[str], None]
+Progress = Callable[[int, int], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """How a candidate was made, so that it can be made again with operations in float.
+
+    Attributes:
+        job: what the child is told to do; empty: the format's own converter made it.
+        source: the float file that it converts.
+        plain: the float file of the form, without any correction for quantising.
+        arguments: of the job, but for the paths of files.
+        extra: paths that the job takes besides.
+    """
+
+    job: str
+    source: Path
+    plain: Artifact
+    arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    extra: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    def key(self) -> str:
+        """Equal for what gives equal files."""
+        return json.dumps([self.job, fingerprint_path(self.source)[0], self.arguments], sort_keys=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class Candidate:
+    """One quantised file.
+
+    Attributes:
+        form: the graph that was quantised.
+        method: how ranges were found; empty where none are.
+        recipe: how it was made; None where nothing was.
+        artifact: the file; None where it could not be made or opened.
+        sqnr_db, agreement: against the float model on the samples set aside for the choice.
+        floored: tensors whose range had collapsed and was widened.
+        fault: why there is no artifact.
+    """
+
+    form: Form
+    method: str
+    artifact: Artifact | None
+    recipe: Recipe | None = None
+    sqnr_db: float = float("-inf")
+    agreement: float = 0.0
+    floored: tuple[str, ...] = ()
+    fault: str = ""
+
+    @property
+    def name(self) -> str:
+        """Form and method, as they are printed."""
+        return self.form.name + (f", {self.method} ranges" if self.method else "")
+
+    @property
+    def rank(self) -> tuple[bool, float, float]:
+        """By what the best is chosen: a form that runs faster stands before one that is better by next to nothing."""
+        handicap = 0.0 if self.form.lowered is not None else MARGIN_DB
+        return self.artifact is not None, self.sqnr_db - handicap, self.agreement
+
+    def to_json(self) -> dict[str, Any]:
+        """As it stands in --json; figures that do not exist are null."""
+        finite = self.artifact is not None and np.isfinite(self.sqnr_db)
+        return {
+            "form": self.form.name,
+            "ranges": self.method or None,
+            "sqnr_db": self.sqnr_db if finite else None,
+            "agreement": self.agreement if self.artifact is not None else None,
+            "floored": list(self.floored),
+            "fault": self.fault or None,
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What all candidates of one format share."""
+
+    format: str
+    options: ExportOptions
+    settings: ConversionSettings
+    folder: Path
+    child: Child
+    data: Division | None
+    expected: Arrays
+    runtimes: tuple[str, ...]
+    on_step: Step
+    progress: Progress
+    made: dict[Path, Artifact] = dataclasses.field(default_factory=dict)
+
+    @property
+    def precision(self) -> Precision:
+        """What is asked for."""
+        return self.options.precision
+
+    @property
+    def io(self) -> str:
+        """The dtype of inputs and outputs."""
+        return self.options.quantisation.io_of(self.format, self.precision)
+
+
+def make(task: Task, forms: Sequence[Form]) -> list[Candidate]:
+    """Convert every form by every method, best first by SQNR on the samples for the choice.
+
+    Raises:
+        CbamError: not one could be made; the error of the first.
+    """
+    made, first = [], None
+    for place, form in enumerate(forms):
+        try:
+            for candidate in _of_form(task, form, place):
+                made.append(scored(task, candidate))
+        except CbamError as error:
+            first = first or error
+            made.append(Candidate(form, "", None, fault=str(error)))
+    made.sort(key=lambda each: each.rank, reverse=True)
+    while made[0].artifact is not None:
+        confirmed = _confirmed(task, made[0])
+        if confirmed.artifact is not None:
+            return made
+        made = [*made[1:], confirmed]
+    raise first or ConversionError(made[-1].fault)
+
+
+def float_artifact(task: Task, form: Form, path: Path) -> Artifact:
+    """The float file of a form's trace."""
+    settings = dataclasses.replace(task.settings, precision=Precision.FP32)
+    inputs, outputs = FORMATS[task.format].load_converter()(form.traced, path, settings)
+    sha256, size = fingerprint_path(path)
+    return Artifact(path, task.format, Precision.FP32, inputs, outputs, sha256, size, settings.metadata)
+
+
+def _float(task: Task, form: Form, place: int) -> Artifact | None:
+    """The float file that is quantised; None where the form has nothing of its own."""
+    suffix = FORMATS[task.format].suffix
+    path = task.folder / f"float{place}{suffix}"
+    plain = task.folder / f"traced-{id(form.traced)}{suffix}"
+    if not plain.exists():
+        task.on_step(f"converting to {task.format} in float ({form.name})")
+        made = float_artifact(task, form, plain)
+        task.made[plain] = made
+    made = task.made[plain]
+    if form.rewrite is None:
+        return made
+    content = form.rewrite(plain.read_bytes())
+    if content is None:
+        return None
+    path.write_bytes(content)
+    return dataclasses.replace(made, path=path)
+
+
+def _of_form(task: Task, form: Form, place: int) -> Iterator[Candidate]:
+    methods = task.options.quantisation.methods_of(task.format, task.precision)
+    plain = _float(task, form, place)
+    if plain is None:
+        return
+    if task.format == "onnx":
+        yield from _onnx(task, form, plain, methods if task.precision is Precision.INT8 else ("",))
+    elif task.precision in CALIBRATED:
+        yield from _tflite(task, form, plain, methods)
+    else:
+        row = FORMATS[task.format]
+        task.on_step(f"converting to {task.format} in {task.precision} ({form.name})")
+        path = task.folder / f"{place}{row.suffix}"
+        inputs, outputs = row.load_converter()(form.traced, path, task.settings)
+        yield Candidate(form, "", _artifact(task, path, inputs, outputs), Recipe("", path, plain))
+
+
+def _tflite(task: Task, form: Form, plain: Artifact, methods: Sequence[str]) -> Iterator[Candidate]:
+    from exporter.quantisation.calibrate import Calibrated
+
+    assert task.data is not None
+    task.on_step(f"calibrating on {task.data.calibrate.described} ({form.name})")
+    calibrated = Calibrated(plain, task.data.calibrate, task.progress)
+    corrected = plain.path.with_name(f"{plain.path.stem}-corrected.tflite")
+    corrected.write_bytes(calibrated.corrected)
+    for method in methods:
+        task.on_step(f"quantising to {task.precision} ({form.name}, {method} ranges)")
+        ranges, floored = calibrated.ranges(method, task.precision)
+        arguments = {"ranges": ranges, "precision": str(task.precision), "io": task.io}
+        candidate = Candidate(form, method, None, Recipe("tflite", corrected, plain, arguments), floored=floored)
+        try:
+            yield convert(task, candidate)
+        except WorkerError as error:
+            raise WorkerError(f"{error}; {calibrated.suspects(ranges)}") from error
+
+
+def _onnx(task: Task, form: Form, plain: Artifact, methods: Sequence[str]) -> Iterator[Candidate]:
+    extra: dict[str, str] = {}
+    arguments = {"precision": str(task.precision), "io": task.io}
+    if task.precision is Precision.INT8:
+        assert task.data is not None
+        samples = task.folder / "calibration.npz"
+        if not samples.exists():
+            _store_calls(samples, task.data.calibrate, plain)
+        extra = {"samples": str(samples)}
+        arguments["activations"] = task.options.quantisation.activations
+    for method in methods:
+        how = f", {method} ranges" if method else ""
+        task.on_step(f"quantising to {task.precision} ({form.name}{how})")
+        told = arguments | ({"method": method} if method else {})
+        yield convert(task, Candidate(form, method, None, Recipe("onnx", plain.path, plain, told, extra)))
+
+
+def convert(task: Task, candidate: Candidate, keep_float: Sequence[str] = ()) -> Candidate:
+    """Have the child make the candidate's file by its recipe.
+
+    Args:
+        keep_float: operations that are to compute in float, as the job names them.
+    """
+    recipe = candidate.recipe
+    assert recipe is not None
+    kept = "-" + hashlib.sha256("\0".join(keep_float).encode()).hexdigest()[:12] if keep_float else ""
+    path = recipe.source.with_name(
+        f"{recipe.source.stem}-{candidate.method or task.precision}{kept}{recipe.source.suffix}"
+    )
+    task.child.run(
+        recipe.job,
+        source=str(recipe.source),
+        target=str(path),
+        keep_float=list(keep_float),
+        **recipe.arguments,
+        **recipe.extra,
+    )
+    plain = recipe.plain
+    if task.format == "tflite":
+        from converters.quantise.flatbuffer import signature_specs
+
+        inputs, outputs = signature_specs(path.read_bytes(), plain.inputs, plain.outputs)
+    else:
+        inputs, outputs = (
+            tuple(dataclasses.replace(spec, dtype=task.io if spec.dtype == "float32" else spec.dtype) for spec in each)
+            for each in (plain.inputs, plain.outputs)
+        )
+    return dataclasses.replace(candidate, artifact=_artifact(task, path, inputs, outputs))
+
+
+def _store_calls(path: Path, samples: SampleSet, source: Artifact) -> None:
+    size = source.inputs[0].shape[0] or 1
+    calls = list(batches(samples, size))
+    stacked = {}
+    for spec in source.inputs:
+        array = np.stack([call[spec.name] for call in calls])
+        if spec.layout == "NCHW" and array.shape[2:] != spec.shape[1:]:
+            array = array.transpose(0, 1, 4, 2, 3)
+        stacked[spec.name] = np.ascontiguousarray(array)
+    np.savez(path, **stacked)  # type: ignore[arg-type]  # NumPy's stub takes no mapping of names
+
+
+def _artifact(task: Task, path: Path, inputs: Any, outputs: Any) -> Artifact:
+    sha256, size = fingerprint_path(path)
+    return Artifact(path, task.format, task.precision, inputs, outputs, sha256, size, task.settings.metadata)
+
+
+def _confirmed(task: Task, candidate: Candidate) -> Candidate:
+    """The candidate, or why it is out: a runtime that must run it computes something else than another."""
+    assert candidate.artifact is not None
+    if task.data is None:
+        return candidate
+    inputs = {name: array[:CONFIRM] for name, array in task.data.choose.arrays.items()}
+    expected = {name: array[:CONFIRM] for name, array in task.expected.items()}
+    found: dict[str, float] = {}
+    for name in task.runtimes:
+        task.on_step(f"comparing {candidate.name} in {name}")
+        try:
+            with runtime(name).open(candidate.artifact) as session:
+                found[name], _ = score(session, candidate.artifact, inputs, expected)
+        except ConversionError as error:
+            return dataclasses.replace(candidate, artifact=None, fault=str(error))
+    best = max(found, key=lambda name: found[name])
+    worst = min(found, key=lambda name: found[name])
+    if found[worst] < found[best] - RUNTIMES_AGREE_DB:
+        fault = f"{worst} computes it otherwise: {found[worst]:.1f} dB where {best} gives {found[best]:.1f} dB"
+        return dataclasses.replace(candidate, artifact=None, fault=fault)
+    return candidate
+
+
+def scored(task: Task, candidate: Candidate) -> Candidate:
+    """Open the file in the format's own runtime and score it; one that is refused there is out, with the reason."""
+    assert candidate.artifact is not None
+    if task.data is None:
+        return dataclasses.replace(candidate, sqnr_db=0.0)
+    try:
+        with runtime(FORMATS[task.format].runtime).open(candidate.artifact) as session:
+            inputs = task.data.choose.arrays
+            decibels, share = score(session, candidate.artifact, inputs, task.expected)
+    except ConversionError as error:
+        return dataclasses.replace(candidate, artifact=None, fault=str(error))
+    return dataclasses.replace(candidate, sqnr_db=decibels, agreement=share)
