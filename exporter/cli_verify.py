@@ -87,6 +87,9 @@ def reference(model: str | None, output: Path, as_json: bool, verbose: bool, sil
 @override_options
 @click.option("--samples", type=int, help="Real samples at most.  [default: all; 16 where emulated]")
 @click.option("--causes/--no-causes", default=True, show_default=True, help="Tell where differences come from.")
+@click.option(
+    "--model", metavar="MODEL", help="Where to look for the layer at fault.  [default: --against, if that is a model]"
+)
 @click.option("--merge", multiple=True, type=click.Path(path_type=Path), help="Take in a result from a device.")
 @click.option("--output", type=click.Path(path_type=Path), help="Also write the result as JSON to this file.")
 @json_option
@@ -118,6 +121,7 @@ def verify(
             samples=given["samples"],
             causes=given["causes"],
             merge=given["merge"],
+            model=given["model"],
         )
         found = verify_candidates(candidates, against, options, on_step=report.step)
         report.done()

@@ -25,6 +25,7 @@ from exporter.parity.judgement import Criteria, judge_outputs
 from exporter.parity.record import Record, is_record, read
 from exporter.parity.result import SCHEMA, Row, failed_row, machine, passed, read_result, row
 from exporter.parity.tolerances import Overrides, half_levels
+from exporter.parity.verdict import Verdict
 from exporter.runtimes.base import Session
 from exporter.runtimes.table import RUNTIMES, runtime
 
@@ -48,6 +49,8 @@ class VerifyOptions:
         samples: real ones at most; None: all, and EMULATED_SAMPLES where a processor is emulated.
         causes: also run what tells where differences come from.
         merge: results from devices, to be taken in.
+        model: that the candidates were made from, in which the layer at fault of one that fails is looked for; None:
+            what they are verified against, where that is a model.
 
     Raises:
         OptionError: on construction, for a value that is not valid.
@@ -58,6 +61,7 @@ class VerifyOptions:
     samples: int | None = None
     causes: bool = True
     merge: tuple[Path, ...] = ()
+    model: Any = None
 
     def __post_init__(self) -> None:
         for name in self.runtimes:
@@ -126,6 +130,7 @@ def verify(
     for artifact, names in zip(artifacts, plan, strict=True):
         run.artifact(artifact, names)
     causes = breakdown(record, run.kept, on_step) if options.causes else []
+    divergence = _divergence(record, run, artifacts, _model_of(against, artifacts, options), on_step)
     result = {
         "schema": SCHEMA,
         "passed": passed(run.rows),
@@ -134,7 +139,7 @@ def verify(
         "causes": [cause.to_json() for cause in causes],
         "gates": list(gate_rows(record)),
         "remarks": run.remarks,
-        "divergence": [],
+        "divergence": divergence,
         "left_out": left_out,
         "machine": machine(),
     }
@@ -229,6 +234,29 @@ def _missing(name: str) -> str:
     except (RuntimeUnavailableError, ImportError) as error:  # a bundle carries the modules of two libraries only
         return str(error)
     return ""
+
+
+def _model_of(against: Any, artifacts: Sequence[Artifact], options: VerifyOptions) -> Any:
+    """The model to look for a fault in, or None where there is only a reference."""
+    if options.model is not None:
+        return options.model
+    if isinstance(against, Record) or (isinstance(against, str | Path) and is_record(Path(against))):
+        return None
+    return _own_model(artifacts) if against is None else against
+
+
+def _divergence(
+    record: Record, run: _Run, artifacts: Sequence[Artifact], model: Any, on_step: Step
+) -> list[dict[str, Any]]:
+    failed = {each["artifact"] for each in run.rows if each["verdict"] == Verdict.FAILED and each["samples"]}
+    wanted = [artifact for artifact in artifacts if str(artifact.path) in failed]
+    if model is None or not wanted:
+        return []
+    from exporter.faults import find_faults
+
+    found, remarks = find_faults(model, record, wanted, on_step)
+    run.remarks += remarks
+    return found
 
 
 def open_reference(against: Any, artifacts: Sequence[Artifact], on_step: Step) -> Record:

@@ -23,6 +23,11 @@ def lines(result: Mapping[str, Any]) -> Iterator[str]:
         yield from _reasons(part)
     for remark in result.get("remarks", ()):
         yield f"{_LINE}{remark['artifact']}: {remark['remark']}"
+    for each in result.get("divergence", ()):
+        block = f", CBAM block {each['block']}" if each["block"] else ""
+        why = f": {each['reason']}" if each.get("reason") else ""
+        place = f"layer {each['layer']}{block} (tensor {each['tensor']})"
+        yield f"{_LINE}{each['artifact']}: leaves the model at {place}{why}"
     if result.get("causes"):
         yield ""
         yield from causes(result["causes"])

@@ -21,6 +21,7 @@ from converters.errors import ModelError, OptionError, OutputError, RuntimeUnava
 from exporter import ReferenceOptions, VerifyOptions, bundle, reference, verify
 from exporter.candidates import load_candidate
 from exporter.parity.record import Record, read
+from exporter.parity.text import lines
 from exporter.parity.tolerances import Overrides
 from exporter.runtimes.status import status
 
@@ -168,6 +169,15 @@ def test_a_changed_weight_and_turned_axes_fail(made: Artifacts, record: Record, 
     found = verify([tmp_path / "changed.onnx"], record, VerifyOptions(causes=False))
     assert not found.passed
     assert "x the tolerance" in found.rows[0]["reason"]
+    assert found.result["divergence"] == []  # without the model no layer can be named
+    found = verify([tmp_path / "changed.onnx"], record, VerifyOptions(causes=False, model="cbam-mnist"))
+    (divergence,) = found.result["divergence"]
+    assert divergence.keys() >= {"artifact", "layer", "block", "tensor"}
+    assert divergence["artifact"] == str(tmp_path / "changed.onnx")
+    named = [text for text in lines(found.result) if "leaves the model at layer" in text]
+    assert len(named) == 1
+    assert divergence["layer"] in named[0]
+    assert "conv" in divergence["layer"] or "stage" in divergence["layer"]
 
 
 def test_a_worker_that_dies_is_a_failed_row_and_the_others_go_on(
