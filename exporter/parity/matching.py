@@ -65,6 +65,7 @@ class Matcher:
         self._order = {name: place for place, name in enumerate(self._layers)}
         self._before = _ancestors({name: tensor.sources for name, tensor in self._layers.items()})
         self._above = _ancestors({tensor.name: tensor.sources for tensor in tensors})
+        self._by_file = {tensor.name: tensor for tensor in tensors}
         self._named = _Names(self._layers)
         read = {source for tensor in tensors for source in tensor.sources}
         self._last = {tensor.name for tensor in tensors if tensor.name not in read}
@@ -90,10 +91,38 @@ class Matcher:
         """The same matches under the newest prediction."""
         judged = {}
         for match in matches:
-            name = match.layer.name
-            error, allowed = self._error(match.file, name, match.value)
+            error, allowed = self._error(match.file, match.layer.name, match.value, self.prediction)
             judged[match.file.name] = dataclasses.replace(match, error=error, allowed=allowed)
+        return self._by_what_they_read(judged)
+
+    def _by_what_they_read(self, judged: dict[str, Match]) -> dict[str, Match]:
+        """Judge what disagrees once more by the tensors that it reads itself, where a file holds several copies of one
+        (rounded in turn, each to its own range) and the prediction went on with another of them."""
+        known = {match.layer.name: match for match in judged.values()}
+        predictions: dict[tuple[str, ...], Prediction] = {}
+        for name, match in list(judged.items()):
+            read = [] if match.agrees else [judged[each] for each in self._read(match, judged)]
+            others = {each.layer.name: each for each in read if known[each.layer.name] is not each}
+            if not others:
+                continue
+            key = tuple(sorted(each.file.name for each in others.values()))
+            if key not in predictions:
+                predictions[key] = self._predict((known | others).values())
+            error, allowed = self._error(match.file, match.layer.name, match.value, predictions[key])
+            judged[name] = dataclasses.replace(match, error=error, allowed=allowed)
         return judged
+
+    def _read(self, match: Match, known: Mapping[str, Match]) -> set[str]:
+        """The nearest tensors of other layers that a tensor is computed from."""
+        found: set[str] = set()
+        stack = list(match.file.sources)
+        while stack:
+            name = stack.pop()
+            if name in known and known[name].layer is not match.layer:
+                found.add(name)
+            elif name in self._by_file:
+                stack += self._by_file[name].sources
+        return found
 
     def _assign(self, known: Mapping[str, Match], by_place: bool) -> dict[str, Match]:
         found: dict[str, Match] = {}
@@ -145,12 +174,12 @@ class Matcher:
     def _made(self, tensor: FileTensor, name: str, seen: list[np.ndarray], how: How) -> Match:
         target = self.prediction.values[name]
         value = min(seen, key=lambda each: _distance(each, target)) if len(seen) > 1 else seen[0]
-        return Match(tensor, self._layers[name], value, *self._error(tensor, name, value), how)
+        return Match(tensor, self._layers[name], value, *self._error(tensor, name, value, self.prediction), how)
 
-    def _error(self, tensor: FileTensor, name: str, value: np.ndarray) -> tuple[float, float]:
+    def _error(self, tensor: FileTensor, name: str, value: np.ndarray, prediction: Prediction) -> tuple[float, float]:
         """The largest difference of a tensor from its prediction, and what is allowed."""
-        target = self.prediction.values[name]
-        allowed = self.prediction.allowed[name] + STEPS * tensor.step
+        target = prediction.values[name]
+        allowed = prediction.allowed[name] + STEPS * tensor.step
         truth = self._predictor.truth[name]
         beyond = (
             np.count_nonzero((truth < tensor.low - allowed) | (truth > tensor.high + allowed)) if tensor.step else 0

@@ -80,14 +80,19 @@ def read_tensors(session: Traced, inputs: Arrays, batch: int) -> tuple[FileTenso
     values = _run(session, inputs, batch, kept)
     tensors = (_tensor(name, specs[name], makers[name], values[name], depends) for name in kept if name in values)
     return tuple(
-        dataclasses.replace(each, copies=_origin(each.name, makers)) if each.moved or each.op in ROUNDED else each
+        dataclasses.replace(each, copies=_origin(each.name, makers, values))
+        if each.moved or each.op in ROUNDED
+        else each
         for each in tensors
     )
 
 
-def _origin(name: str, makers: Mapping[str, Any]) -> str:
+def _origin(name: str, makers: Mapping[str, Any], read: Arrays) -> str:
+    """The nearest tensor that has been read, through operations that move numbers or round them."""
     while name in makers and makers[name].op in MOVED | ROUNDED and makers[name].inputs:
         name = makers[name].inputs[0]
+        if name in read and makers[name].op not in MOVED:
+            break
     return name
 
 
