@@ -27,6 +27,8 @@ Step = Callable[[str], None]
 CARRIED: Final = (
     "converters/__init__.py",
     "converters/artifact.py",
+    "converters/deploy/__init__.py",
+    "converters/deploy/targets.py",
     "converters/errors.py",
     "exporter/__init__.py",
     "exporter/breakdown.py",

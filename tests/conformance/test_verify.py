@@ -255,12 +255,18 @@ def test_a_bundle_runs_with_numpy_and_two_runtimes(packed: Path, tmp_path: Path,
     code = (
         f"import runpy\nsys.path[:] = [each for each in sys.path if each not in ('', {str(ROOT)!r})]\n"
         f"sys.argv = [{str(alone)!r}, '--json', 'result.json']\n"
-        f"import pathlib, site\nassert not pathlib.Path('exporter').exists()\n"
+        # An editable installation would lend the bundle what it lacks.
+        "sys.meta_path[:] = [each for each in sys.meta_path if 'editable' not in repr(each).lower()]\n"
+        "import atexit\n"
+        "ours = lambda: [module.__file__ for name, module in sys.modules.items() "
+        "if name.partition('.')[0] in ('converters', 'exporter')]\n"
+        f"atexit.register(lambda: print('OURS', {{{str(alone)!r} in each for each in ours()}}))\n"
         f"runpy.run_path({str(alone)!r}, run_name='__main__')"
     )
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     ran = blocked(code, HOST_ONLY, cwd=alone.parent, env=environment)
     assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "OURS {True}" in ran.stdout
     result = json.loads((alone.parent / "result.json").read_text())
     assert result["passed"] is True
     assert len(result["verification"]) == 15
