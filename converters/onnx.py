@@ -17,6 +17,7 @@ from converters import patches
 from converters.artifact import TensorSpec
 from converters.deploy.splice import HANDLERS, mark, splice
 from converters.errors import ConversionError, ModelError
+from converters.onnx_pads import fold_pads
 from converters.settings import ConversionSettings
 from converters.trace import TracedModel
 
@@ -35,7 +36,8 @@ def convert(
     """
     model = _to_onnx(traced, settings)
     if not any(_subgraphs(node) for node in model.graph.node):
-        # With branches and loops, a tensor may be read from inside of them, which these two do not look into.
+        # With branches and loops, a tensor may be read from inside of them, which these do not look into.
+        fold_pads(model.graph)
         _fold_scales(model.graph)
         _number_anew(model.graph)
     _name_batch(model.graph)

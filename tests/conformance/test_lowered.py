@@ -125,3 +125,21 @@ def test_a_saved_model_is_exported_as_it_is(tmp_path: Path) -> None:
     result = export(made.path, ExportOptions(formats=("tflite",), output=tmp_path / "second"))
     assert "SavedModel" in result.lowered["tflite"].reason
     assert "rewrites" in result.artifacts[0].metadata["lowered"]
+
+
+@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+def test_zeros_around_a_map_go_into_its_convolutions(data_format: str, tmp_path: Path) -> None:
+    keras.utils.set_random_seed(1)
+    options = {"data_format": data_format}
+    image = keras.Input((12, 12, 3) if data_format == "channels_last" else (3, 12, 12), name="image")
+    x = layers.Conv2D(8, 3, padding="same", activation="relu", **options)(image)
+    x = layers.DepthwiseConv2D(3, strides=2, **options)(layers.ZeroPadding2D(((1, 2), (0, 1)), **options)(x))
+    both = layers.ZeroPadding2D(1, **options)(x)  # one that something else takes too
+    x = layers.Conv2D(8, 3, **options)(both)
+    x = layers.Concatenate()([layers.GlobalAveragePooling2D(**options)(each) for each in (x, both)])
+    result = export(keras.Model(image, x, name="padded"), ExportOptions(output=tmp_path))
+    assert _verdicts(result) == {Verdict.PASSED}
+    nodes = onnx.load(result.artifacts[0].path).graph.node
+    assert [node.op_type for node in nodes].count("Pad") == 1
+    pads = [list(each.ints) for node in nodes for each in node.attribute if each.name == "pads"]
+    assert [1, 0, 2, 1] in pads

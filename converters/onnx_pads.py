@@ -1,0 +1,79 @@
+"""Zeros that a Pad puts around a map, put into the convolutions that take it."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+from onnx import helper, numpy_helper
+
+__all__ = ["fold_pads"]
+
+_VALID: Final = (b"NOTSET", b"VALID")
+
+
+def fold_pads(graph: Any) -> None:
+    """Fold each Pad with zeros into the Conv nodes behind it, through a Transpose too, if nothing else takes it.
+
+    Keras has no other way than ZeroPadding2D to pad a strided convolution alike on both ends. ONNX has, and as a node
+    of its own the Pad is one more copy of the map; in ONNX Runtime it also takes the map out of its blocked layout.
+    """
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    takers: dict[str, list[Any]] = {}
+    for node in graph.node:
+        for name in node.input:
+            takers.setdefault(name, []).append(node)
+    kept = {value.name for value in graph.output}
+    for pad in [node for node in graph.node if node.op_type == "Pad"]:
+        amounts = _zeros(pad, constants)
+        if amounts is None or pad.output[0] in kept:
+            continue
+        behind = takers.get(pad.output[0], [])
+        moved = [node for node in behind if node.op_type == "Transpose"]
+        found = [(node, amounts) for node in behind if node not in moved]
+        for node in moved:
+            order = list(_attribute(node, "perm", []))
+            turned = amounts[:, order] if order else amounts[:, ::-1]
+            found += [(each, turned) for each in takers.get(node.output[0], [])]
+        alone = not any(node.output[0] in kept for node in moved)
+        if not (found and alone and all(_can_take(node, of, pad, moved) for node, of in found)):
+            continue
+        for node, of in found:
+            own = np.asarray(_attribute(node, "pads", [0, 0, 0, 0])).reshape(2, 2)
+            left = [each for each in node.attribute if each.name not in ("pads", "auto_pad")]
+            del node.attribute[:]
+            node.attribute.extend([*left, helper.make_attribute("pads", (own + of[:, 2:]).reshape(-1).tolist())])
+        for node in behind:
+            node.input[0] = pad.input[0]
+        takers[pad.input[0]] = [node for node in takers[pad.input[0]] if node is not pad] + behind
+        graph.node.remove(pad)
+
+
+def _zeros(pad: Any, constants: dict[str, Any]) -> Any:
+    """How many zeros a Pad puts before and after each of four axes, (2, 4); None if it does something else."""
+    if _attribute(pad, "mode", b"constant") != b"constant" or (len(pad.input) > 3 and pad.input[3]):
+        return None
+    if pad.input[1] not in constants:
+        return None
+    if len(pad.input) > 2 and pad.input[2]:
+        value = constants.get(pad.input[2])
+        if value is None or np.any(numpy_helper.to_array(value)):
+            return None
+    amounts = numpy_helper.to_array(constants[pad.input[1]])
+    return amounts.reshape(2, 4) if amounts.size == 8 and amounts.min() >= 0 else None
+
+
+def _can_take(node: Any, amounts: Any, pad: Any, moved: list[Any]) -> bool:
+    """Whether a node is a Conv of the padded map whose own padding can grow by the amounts."""
+    data = {pad.output[0], *(each.output[0] for each in moved)}
+    return bool(
+        node.op_type == "Conv"
+        and node.input[0] in data
+        and not data & set(node.input[1:])
+        and not amounts[:, :2].any()
+        and _attribute(node, "auto_pad", b"NOTSET") in _VALID
+    )
+
+
+def _attribute(node: Any, name: str, default: Any) -> Any:
+    return next((helper.get_attribute_value(each) for each in node.attribute if each.name == name), default)
