@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -53,6 +54,14 @@ def _pair() -> Any:
     first = keras.layers.Dense(2, name="z_first")(mixed)
     second = keras.layers.Dense(4, name="a_second")(keras.ops.abs(mixed))
     return keras.Model([left, right], [first, second], name="pair")
+
+
+@pytest.fixture(scope="session")
+def digits() -> np.ndarray:
+    """1,000 test images, (N, 28, 28, 1) float32 in 0..1."""
+    from exporter.models.zoo import ZOO
+
+    return ZOO["cbam-mnist"].test_images()
 
 
 @pytest.fixture(scope="session")

@@ -99,7 +99,8 @@ def _range(seen: Seen, method: Method, levels: int, symmetric: bool) -> Range:
         ends = [(low * cut, high * cut) for cut in _CUTS]
     else:
         ends = [(low * lower, high * upper) for lower in (_CUTS if low < 0 else (1.0,)) for upper in _CUTS]
-    return min(ends, key=lambda end: _squared_error(values, seen.counts, end, levels))
+    best = min(ends, key=lambda end: _squared_error(values, seen.counts, end, levels))
+    return float(best[0]), float(best[1])
 
 
 def _squared_error(values: np.ndarray, counts: np.ndarray, end: Range, levels: int) -> float:

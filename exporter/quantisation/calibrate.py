@@ -1,8 +1,8 @@
-"""The ranges of a float TFLite file's tensors on calibration data, by running it."""
+"""What the tensors of a float file take on calibration data, by running it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 
 import numpy as np
 
@@ -11,11 +11,29 @@ from converters.quantise import flatbuffer
 from converters.quantise.correct import correct_biases
 from converters.quantise.floors import floored
 from converters.quantise.ranges import LEVELS, Observer, Range
+from exporter.quantisation.measure import in_layout
 from exporter.quantisation.samples import SampleSet
 from exporter.quantisation.sources import batches
 from exporter.runtimes.litert import OPTIMISED, LiteRT
+from exporter.runtimes.onnx_runtime import OnnxRuntime
 
 Progress = Callable[[int, int], None]
+
+
+def onnx_means(artifact: Artifact, samples: SampleSet, progress: Progress, wanted: Set[str]) -> dict[str, np.ndarray]:
+    """The mean of tensors of a float ONNX artifact by channel (axis 1), over all samples."""
+    total: dict[str, np.ndarray] = {}
+    size = artifact.inputs[0].shape[0] or 1
+    calls = -(-len(samples) // size)
+    with OnnxRuntime().open(artifact) as session:
+        for place, call in enumerate(batches(samples, size)):
+            given = {spec.name: in_layout(call[spec.name], spec) for spec in artifact.inputs}
+            for name, value in (session.run_traced(given) | given).items():
+                if name in wanted and value.ndim > 1:
+                    mean = value.mean(axis=tuple(axis for axis in range(value.ndim) if axis != 1), dtype=np.float64)
+                    total[name] = total.get(name, 0.0) + mean / calls
+            progress(place + 1, calls)
+    return total
 
 
 class Calibrated:

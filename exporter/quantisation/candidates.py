@@ -19,7 +19,7 @@ from exporter.formats import FORMATS
 from exporter.options import ExportOptions
 from exporter.parity.check import Arrays
 from exporter.quantisation.forms import MARGIN_DB, Form
-from exporter.quantisation.measure import score
+from exporter.quantisation.measure import in_layout, score
 from exporter.quantisation.options import CALIBRATED
 from exporter.quantisation.samples import Division, SampleSet
 from exporter.quantisation.sources import batches
@@ -220,7 +220,10 @@ def _tflite(task: Task, form: Form, plain: Artifact, methods: Sequence[str]) -> 
 
 
 def _onnx(task: Task, form: Form, plain: Artifact, methods: Sequence[str]) -> Iterator[Candidate]:
-    extra: dict[str, str] = {}
+    from converters.quantise.correct_onnx import correct_biases, read_by_products
+    from exporter.quantisation.calibrate import onnx_means
+
+    source, extra = plain.path, dict[str, str]()
     arguments = {"precision": str(task.precision), "io": task.io}
     if task.precision is Precision.INT8:
         assert task.data is not None
@@ -228,12 +231,16 @@ def _onnx(task: Task, form: Form, plain: Artifact, methods: Sequence[str]) -> It
         if not samples.exists():
             _store_calls(samples, task.data.calibrate, plain)
         extra = {"samples": str(samples)}
+        source = plain.path.with_name(f"{plain.path.stem}-corrected.onnx")
+        task.on_step(f"calibrating on {task.data.calibrate.described} ({form.name})")
+        means = onnx_means(plain, task.data.calibrate, task.progress, read_by_products(plain.path))
+        correct_biases(plain.path, source, means)
         arguments["activations"] = task.options.quantisation.activations
     for method in methods:
         how = f", {method} ranges" if method else ""
         task.on_step(f"quantising to {task.precision} ({form.name}{how})")
         told = arguments | ({"method": method} if method else {})
-        yield convert(task, Candidate(form, method, None, Recipe("onnx", plain.path, plain, told, extra)))
+        yield convert(task, Candidate(form, method, None, Recipe("onnx", source, plain, told, extra)))
 
 
 def convert(task: Task, candidate: Candidate, keep_float: Sequence[str] = ()) -> Candidate:
@@ -274,10 +281,7 @@ def _store_calls(path: Path, samples: SampleSet, source: Artifact) -> None:
     calls = list(batches(samples, size))
     stacked = {}
     for spec in source.inputs:
-        array = np.stack([call[spec.name] for call in calls])
-        if spec.layout == "NCHW" and array.shape[2:] != spec.shape[1:]:
-            array = array.transpose(0, 1, 4, 2, 3)
-        stacked[spec.name] = np.ascontiguousarray(array)
+        stacked[spec.name] = np.stack([in_layout(call[spec.name], spec) for call in calls])
     np.savez(path, **stacked)  # type: ignore[arg-type]  # NumPy's stub takes no mapping of names
 
 

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 
-from converters.artifact import Artifact
+from converters.artifact import Artifact, TensorSpec
 from exporter.parity.check import Arrays, run_in_batches
 from exporter.parity.gates import Gates, judge_quantised
 from exporter.parity.metrics import compare
 from exporter.parity.stored import to_real, to_stored
 from exporter.parity.verdict import OutputVerdict
 from exporter.runtimes.base import Session
+
+
+def in_layout(array: np.ndarray, spec: TensorSpec) -> np.ndarray:
+    """Images as the artifact takes them: NCHW where the model's NHWC input was asked for so (--inputs-as-nchw)."""
+    if spec.layout == "NCHW" and array.ndim == 4 and array.shape[1:] != spec.shape[1:]:
+        return np.ascontiguousarray(array.transpose(0, 3, 1, 2))
+    return array
 
 
 def run_real(session: Session, artifact: Artifact, inputs: Arrays) -> dict[str, np.ndarray]:
@@ -20,10 +27,7 @@ def run_real(session: Session, artifact: Artifact, inputs: Arrays) -> dict[str, 
     """
     stored = {}
     for spec in artifact.inputs:
-        array = inputs[spec.name]
-        if spec.layout == "NCHW" and array.ndim == 4 and array.shape[1:] != spec.shape[1:]:
-            array = np.ascontiguousarray(array.transpose(0, 3, 1, 2))
-        stored[spec.name] = to_stored(array, spec)
+        stored[spec.name] = to_stored(in_layout(inputs[spec.name], spec), spec)
     given = run_in_batches(session, stored, artifact.inputs[0].shape[0])
     return {spec.name: to_real(given[spec.name], spec) for spec in artifact.outputs if spec.name in given}
 

@@ -72,7 +72,7 @@ class Division:
 
 
 def divide(every: SampleSet, samples: int | None, seed: int, verify: SampleSet | None = None) -> Division:
-    """Divide by a draw with `seed`: a quarter to verify, an eighth to choose, the rest to calibrate.
+    """Divide by a draw with `seed`: a fifth to verify, a fifth to choose, the rest to calibrate.
 
     Args:
         samples: at most so many to calibrate; None: CALIBRATE.
@@ -84,7 +84,7 @@ def divide(every: SampleSet, samples: int | None, seed: int, verify: SampleSet |
         fifth = len(verify) // 5
         chosen, verified = np.split(np.arange(len(verify)), [fifth])
         return Division(every.take(np.sort(order[:most])), verify.take(chosen), verify.take(verified))
-    for_verdict = min(VERIFY, max(1, len(every) // 4))
-    for_choice = min(CHOOSE, max(1, len(every) // 8))
+    for_verdict = min(VERIFY, max(1, len(every) // 5))
+    for_choice = min(CHOOSE, max(1, len(every) // 5))
     verified, chosen, rest = np.split(order, [for_verdict, for_verdict + for_choice])
     return Division(every.take(np.sort(rest[:most])), every.take(np.sort(chosen)), every.take(np.sort(verified)))

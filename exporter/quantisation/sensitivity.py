@@ -12,6 +12,7 @@ import numpy as np
 from converters.artifact import Artifact
 from exporter.formats import FORMATS
 from exporter.parity.stored import to_real, to_stored
+from exporter.quantisation.measure import in_layout
 from exporter.runtimes.base import Arrays, Traceable
 from exporter.runtimes.table import runtime
 
@@ -81,10 +82,7 @@ def _traced(artifact: Artifact, inputs: Arrays, want: set[str]) -> dict[str, np.
         for start in range(0, len(next(iter(inputs.values()))) - size + 1, size):
             call = {}
             for spec in artifact.inputs:
-                array = inputs[spec.name][start : start + size]
-                if array.shape[1:] != spec.shape[1:]:
-                    array = np.ascontiguousarray(array.transpose(0, 3, 1, 2))
-                call[spec.name] = to_stored(array, spec)
+                call[spec.name] = to_stored(in_layout(inputs[spec.name][start : start + size], spec), spec)
             for name, value in session.run_traced(call).items():
                 if name in want:
                     parts.setdefault(name, []).append(to_real(value, specs[name]).astype(np.float64))

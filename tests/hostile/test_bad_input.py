@@ -114,7 +114,7 @@ def test_an_input_name_the_model_has_not(tiny: Any, tmp_path: Path) -> None:
         ({"formats": ("onx",)}, "unknown format 'onx'; did you mean 'onnx'"),
         ({"formats": ()}, "no format asked for"),
         ({"precision": "int9"}, "unknown precision 'int9'; did you mean 'int8'"),
-        ({"precision": "int8"}, "onnx cannot be written in int8; it can in: fp32"),
+        ({"precision": "int16x8"}, "onnx cannot be written in int16x8; it can in: fp32, fp16, dynamic, int8"),
         ({"opset": 3}, "--opset must be from 13 to"),
         ({"batch": 0}, "--batch takes a number of at least 1"),
         ({"formats": ("tflite",), "opset": 17}, "--opset is for --format onnx"),
