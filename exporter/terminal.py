@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import signal
 import sys
 import time
@@ -96,6 +97,10 @@ def session(verbose: bool, silent: bool, as_json: bool) -> Iterator[Reporter]:
         except (KeyboardInterrupt, click.exceptions.Exit):
             reporter.broken()
             raise
+        except BrokenPipeError:  # whoever reads the result has seen enough of it, `head` for one
+            reporter.broken()
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes what is left when it ends
+            sys.exit(128 + signal.SIGPIPE)
         except Exception as error:
             reporter.broken()
             if verbose:

@@ -394,3 +394,18 @@ def test_usage_errors_are_one_line_too(run_cli: Cli) -> None:
 def test_a_traceback_is_shown_only_when_asked_for(run_cli: Cli) -> None:
     assert "Traceback" not in run_cli("export", "absent.keras").stderr
     assert "Traceback" in run_cli("export", "absent.keras", "-v").stderr
+
+
+def test_a_reader_that_has_seen_enough_is_no_fault(tmp_path: Path) -> None:
+    script = "import sys; from exporter.cli import main; sys.argv = ['cbam', 'runtimes', '--json']; main()"
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        ran = subprocess.run(
+            [sys.executable, "-c", script], stdout=writing, stderr=subprocess.PIPE, text=True, cwd=tmp_path, timeout=120
+        )
+    finally:
+        os.close(writing)
+    assert ran.returncode == 141, ran.stderr
+    assert "fault" not in ran.stderr
+    assert "Traceback" not in ran.stderr
