@@ -176,6 +176,22 @@ DEFS = (
     ("f = lambda x, /: x", "lambda x, /: x"),
     ("f = lambda x: [*x, *y, 3]", "lambda x: [*x, *y, 3]"),
     ("f = lambda x: {'a': 1, **{'b': 2}}", "lambda x: {'a': 1, 'b': 2}"),
+    ("def f(x):\n  import tensorflow as t\n  return t.nn.relu(x)", "lambda x: tensorflow.nn.relu(x)"),
+    ("def f(x):\n  import keras.backend\n  return keras.backend.abs(x)", "lambda x: keras.backend.abs(x)"),
+    ("def f(x):\n  import keras.backend as K\n  return K.abs(x)", "lambda x: keras.backend.abs(x)"),
+    (
+        "def f(x):\n  import tensorflow.keras.backend as K\n  return K.abs(x)",
+        "lambda x: tensorflow.keras.backend.abs(x)",
+    ),
+    ("def f(x):\n  from keras import backend as K\n  return K.abs(x)", "lambda x: keras.backend.abs(x)"),
+    (
+        "def f(x):\n  from math import pi, sqrt as s\n  import numpy as np\n  return s(pi) + np.abs(x)",
+        "lambda x: math.sqrt(math.pi) + numpy.abs(x)",
+    ),
+    (
+        "def f(x):\n  import tensorflow as t\n  return (lambda y: t.abs(y))(x)",
+        "lambda x: (lambda y: tensorflow.abs(y))(x)",
+    ),
 )
 
 REFUSED = (
@@ -189,8 +205,11 @@ REFUSED = (
     ("def f(x):\n  while x:\n    x = g(x)\n  return x", "a loop or a comprehension"),
     ("def f(x):\n  try:\n    return g(x)\n  except ValueError:\n    return x", "a try"),
     ("def f(x):\n  with tf.name_scope('a'):\n    y = x * 2\n  return y", "with statement"),
-    ("def f(x):\n  import os\n  return os.system(x)", "an import"),
-    ("def f(x):\n  from os import system\n  return system(x)", "an import"),
+    ("def f(x):\n  import os\n  return os.system(x)", "imports 'os', a module that is not known"),
+    ("def f(x):\n  from os import system\n  return system(x)", "imports 'os', a module that is not known"),
+    ("def f(x):\n  import os.path as tf\n  return x", "imports 'os.path', a module that is not known"),
+    ("def f(x):\n  from . import tf\n  return tf.abs(x)", "imports '.', a module of the author's own"),
+    ("def f(x):\n  from .keras import tf\n  return tf.abs(x)", "imports '.keras', a module of the author's own"),
     ("def f(x):\n  global g\n  g = x\n  return x", "an assignment to a global"),
     ("def f(x):\n  x[0] = 1\n  return x", "a change of an object in place"),
     ("def f(x):\n  x.a = 1\n  return x", "a change of an object in place"),

@@ -7,6 +7,7 @@ both places.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Iterator
 from types import EllipsisType
 from typing import Final
@@ -49,6 +50,13 @@ class Free(Node):
     """A closure variable of the stored function: its value is not in the bytecode, but may stand beside it."""
 
     name: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Import(Node):
+    """A module of a known library, which the function imports. path: its parts, such as `tensorflow`, `nn`."""
+
+    path: tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -266,13 +274,28 @@ def walk(*roots: Node) -> list[Node]:
 
 
 def measure(root: Node) -> tuple[int, int]:
-    """How many nodes the tree has, where a shared one counts as often as it is used, and how deep it is."""
-    found: dict[int, tuple[int, int]] = {}
+    """How many nodes there are, where one that is used several times counts once, and how deep they are nested."""
+    size, levels = 0, dict[int, int]()
     for node in walk(root):
-        below = [found[id(child)] for child in children(node)]
-        size = _weight(node.value) if isinstance(node, Const) else 1
-        found[id(node)] = (size + sum(each[0] for each in below), 1 + max((each[1] for each in below), default=0))
-    return found[id(root)]
+        size += _weight(node.value) if isinstance(node, Const) else 1
+        levels[id(node)] = 1 + max((levels[id(child)] for child in children(node)), default=0)
+    return size, levels[id(root)]
+
+
+def meaning(*roots: Node) -> str:
+    """A text that is the same for equal roots alone, however their parts are shared."""
+    known: dict[int, str] = {}
+
+    def key(value: object) -> object:
+        if isinstance(value, Node):
+            return known[id(value)]
+        return tuple(map(key, value)) if isinstance(value, tuple) else value
+
+    for node in walk(*roots):
+        fields = (getattr(node, field.name) for field in dataclasses.fields(node) if field.compare)  # type: ignore[arg-type]
+        parts = (node.value,) if isinstance(node, Const) else tuple(map(key, fields))
+        known[id(node)] = hashlib.sha256(repr((type(node).__name__, parts)).encode("utf-8", "replace")).hexdigest()
+    return " ".join(known[id(root)] for root in roots)
 
 
 def _weight(value: Constant) -> int:

@@ -17,7 +17,17 @@ from converters.lambdas.builder import Builder, weight
 from converters.lambdas.names import library, look_up
 from converters.lambdas.rules.asking import CONDITIONS, choose, has_attribute
 from converters.lambdas.rules.table import find_rule
-from converters.lambdas.values import Closure, Function, LayerObject, Library, Method, RefusedError, Value, describe
+from converters.lambdas.values import (
+    LIBRARIES,
+    Closure,
+    Function,
+    LayerObject,
+    Library,
+    Method,
+    RefusedError,
+    Value,
+    describe,
+)
 
 __all__ = ["Function", "Imported", "evaluate"]
 
@@ -123,6 +133,8 @@ class _Frame:
                 return self.scopes[scope, name]
             case ex.Name(name):
                 return self._name(name)
+            case ex.Import((top, *rest)):
+                return self._imported(Imported((LIBRARIES[top], *rest)))
             case ex.Free(name):
                 if name not in self.run.stored.free:
                     raise RefusedError(f"the file has no value for the closure variable {name!r}")

@@ -10,6 +10,7 @@ from converters.lambdas.expression import (
     Comprehension,
     Cond,
     FoldValue,
+    Import,
     List,
     Name,
     Node,
@@ -68,5 +69,5 @@ def _copies(node: Node) -> bool:
     function = node.function
     while isinstance(function, Attr):
         function = function.of
-    plain = isinstance(function, Name)
+    plain = isinstance(function, Name | Import)
     return plain and (node.function is not function or (isinstance(function, Name) and function.name in _COPYING))

@@ -40,7 +40,7 @@ _REFUSED: Final = {  # what instructions that begin so stand for in the source
     "a template string": "BUILD_TEMPLATE BUILD_INTERPOLATION",
     "a with statement": "SETUP_WITH BEFORE_WITH WITH_ LOAD_SPECIAL",
     "a try statement": "SETUP_FINALLY SETUP_EXCEPT POP_EXCEPT PUSH_EXC CHECK_E",
-    "an import": "IMPORT_",
+    "an import of all names": "IMPORT_STAR",
     "an assignment to a global variable": "STORE_GLOBAL DELETE_GLOBAL STORE_NAME DELETE_NAME",
     "a raise or assert statement": "RERAISE",
     "a yield or await": "YIELD GET_YIELD GET_A SEND RETURN_GENERATOR END_ASYNC",
@@ -345,7 +345,7 @@ class Machine:
 
     def is_list(self, node: Node) -> bool:
         """Whether it is a list of the function's own."""
-        return is_list(node, lambda each: any(each in loop.lists for loop in self.loops))
+        return is_list(node, lambda each: isinstance(each, Arg) and any(each in loop.lists for loop in self.loops))
 
     # Branches
 

@@ -281,7 +281,7 @@ class _Reader:
         if self.contents and self.contents[-1][1] == self.position:  # not a reference to an earlier one
             self.codes.append(self.contents.pop())
         consts = self.item()
-        names = self.names()
+        names = self.names(modules=True)
         if self.version >= (3, 11):
             slots = derefs = self.names()
             kinds = self.item()
@@ -337,12 +337,14 @@ class _Reader:
         del self.contents[before:]
         return value
 
-    def names(self) -> tuple[str, ...]:
+    def names(self, modules: bool = False) -> tuple[str, ...]:
+        """modules: whether they may be what an import names, `a.b` or nothing at all."""
         value = self.item()
         if not isinstance(value, tuple) or not all(isinstance(name, str) for name in value):
             raise BytecodeError("its names are no tuple of strings")
         for name in value:
-            if not self.is_name(name):
+            parts = name.split(".") if modules and name else []
+            if not self.is_name(name) and not (modules and all(map(is_name, parts)) and len(parts) <= 20):
                 raise BytecodeError(f"it holds {show(name)} where a name belongs")
         return value
 

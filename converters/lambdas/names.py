@@ -35,7 +35,8 @@ _FULL: Final[Mapping[str, str]] = {
 }  # fmt: skip
 # The same library under two paths, the longer first.
 _SAME: Final[Mapping[str, str]] = {
-    "tf.keras": "keras", "tf.compat.v2": "tf", "tf.compat.v1": "tf1", "tf1.keras": "keras", "keras.backend": "K",
+    "tf.keras": "keras", "tf.python.keras": "keras",
+    "tf.compat.v2": "tf", "tf.compat.v1": "tf1", "tf1.keras": "keras", "keras.backend": "K",
     "keras.ops": "ops", "keras.activations": "activations", "K.tf": "tf", "tf.v1": "tf1", "ops.numpy": "ops",
     "ops.nn": "ops", "ops.linalg": "ops", "ops.core": "ops", "ops.math": "ops",
 }  # fmt: skip

@@ -11,7 +11,8 @@ import functools
 from collections.abc import Iterator
 from typing import Final
 
-from converters.lambdas.code_object import Code, WrongVersion
+from converters.lambdas.code_object import Code, WrongVersion, is_name
+from converters.lambdas.limits import show
 from converters.lambdas.opcode_tables import ARGUMENT, CACHE, OPCODES
 
 __all__ = ["BINARY", "COMPARISONS", "VERSIONS", "Instruction", "disassemble", "opcode_places"]
@@ -27,7 +28,8 @@ _JUMPS: Final = ("JUMP", "POP_JUMP", "FOR_ITER", "SEND", "SETUP_LOOP", "SETUP_EX
 # Up to 3.10 these jump to a place counted from the start of the code; from 3.11 on every jump is relative.
 _ABSOLUTE: Final = ("JUMP_ABSOLUTE", "JUMP_IF", "POP_JUMP", "CONTINUE_LOOP")
 _CONSTS: Final = ("LOAD_CONST", "RETURN_CONST", "KW_NAMES")
-_NAMES: Final = ("LOAD_NAME", "LOAD_GLOBAL", "LOAD_ATTR", "LOAD_METHOD", "STORE_ATTR", "STORE_GLOBAL", "STORE_NAME")
+_NAMES: Final = ("LOAD_NAME", "LOAD_GLOBAL", "LOAD_ATTR", "LOAD_METHOD", "STORE_ATTR", "STORE_GLOBAL", "STORE_NAME",
+          "IMPORT_FROM", "IMPORT_NAME")  # fmt: skip
 _OPTIMISED: Final = 0x01  # of a code object whose local variables have numbers
 
 
@@ -181,6 +183,10 @@ def _check_index(instruction: Instruction, code: Code, version: Version) -> None
         count = 2 * len(BINARY) + (version >= (3, 14))
     if count is not None and arg >= count:
         raise WrongVersion(f"{name} at {instruction.offset} asks for number {arg} of {count}")
+    if name in _NAMES and name != "IMPORT_NAME" and not is_name(code.names[arg]):
+        plain = code.names[arg] in ("True", "False", "None") and version < (3, 0)
+        if not plain:
+            raise WrongVersion(f"{name} at {instruction.offset} asks for {show(code.names[arg])}, which is no name")
 
 
 def _check_lines(code: Code, version: Version) -> None:

@@ -21,6 +21,7 @@ from converters.lambdas.expression import (
     Fold,
     FoldValue,
     Free,
+    Import,
     Lambda,
     List,
     Name,
@@ -34,6 +35,7 @@ from converters.lambdas.expression import (
     Tuple,
     UnaryOp,
     Unpack,
+    children,
     names_of,
     walk,
 )
@@ -42,10 +44,25 @@ __all__ = ["to_source"]
 
 
 def to_source(expression: Node) -> str:
-    """The expression as one line of Python. `classic /` is written as `/`."""
-    return ast.unparse(ast.fix_missing_locations(_Printer().expr(expression)))
+    """The expression as one line of Python. `classic /` is written as `/`.
+
+    What is used several times is written out each time, or where that would be long once, with `:=` and a name.
+    """
+    printer = _Printer()
+    if _written(expression) > _LONGEST:
+        printer.share(expression)
+    return ast.unparse(ast.fix_missing_locations(printer.expr(expression)))
 
 
+def _written(root: Node) -> int:
+    """How many nodes the text has."""
+    sizes: dict[int, int] = {}
+    for node in walk(root):
+        sizes[id(node)] = 1 + sum(sizes[id(child)] for child in children(node))
+    return sizes[id(root)]
+
+
+_LONGEST: Final = 500  # nodes written out
 _OPERATORS: Final[dict[str, type[ast.operator]]] = {
     "+": ast.Add, "-": ast.Sub, "*": ast.Mult, "/": ast.Div, "classic /": ast.Div, "//": ast.FloorDiv, "%": ast.Mod,
     "**": ast.Pow, "@": ast.MatMult, "<<": ast.LShift, ">>": ast.RShift, "&": ast.BitAnd, "|": ast.BitOr,
@@ -63,8 +80,36 @@ class _Printer:
 
     def __init__(self) -> None:
         self.renamed: dict[Arg, str] = {}
+        self.shared: dict[int, str] = {}
+        self.named: set[int] = set()
+
+    def share(self, root: Node) -> None:
+        """Give a name to each part that is used several times and is more than a name itself."""
+        uses: dict[int, int] = {}
+        inside = walk(root)
+        for node in inside:
+            for child in children(node):
+                uses[id(child)] = uses.get(id(child), 0) + 1
+        taken = {node.name for node in inside if isinstance(node, Arg | Name | Free)}
+        count = 0
+        for node in inside:
+            if uses.get(id(node), 0) < 2 or not isinstance(node, BinOp | Call | Cond | FoldValue | Subscript | UnaryOp):
+                continue
+            count += 1
+            while f"v{count}" in taken:
+                count += 1
+            self.shared[id(node)] = f"v{count}"
 
     def expr(self, node: Node) -> ast.expr:
+        name = self.shared.get(id(node))
+        if name is None:
+            return self.written(node)
+        if id(node) in self.named:
+            return ast.Name(name)
+        self.named.add(id(node))
+        return ast.NamedExpr(ast.Name(name), self.written(node))
+
+    def written(self, node: Node) -> ast.expr:
         match node:
             case Arg():
                 return ast.Name(self.renamed.get(node, node.name))
@@ -72,6 +117,8 @@ class _Printer:
                 return self.constant(value)
             case Name(name) | Free(name):
                 return ast.Name(name)
+            case Import(path):
+                return ast.Name(".".join(path))
             case Attr(of, name):
                 return ast.Attribute(self.expr(of), name)
             case Starred(value):

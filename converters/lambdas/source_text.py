@@ -23,7 +23,7 @@ from converters.lambdas.code_object import BytecodeError
 from converters.lambdas.interpret import Function, Imported
 from converters.lambdas.limits import show
 from converters.lambdas.symbolic import decode
-from converters.lambdas.values import Library, Value
+from converters.lambdas.values import LIBRARIES, Library, Value
 
 __all__ = ["parse_function"]
 
@@ -36,7 +36,6 @@ _ALLOWED: Final = (
     ast.unaryop, ast.boolop, ast.cmpop, ast.FunctionDef, ast.Return, ast.Assign, ast.AugAssign, ast.AnnAssign, ast.If,
     ast.For, ast.While, ast.Break, ast.Continue, ast.Pass, ast.Expr, ast.Raise, ast.Assert,
 )  # fmt: skip
-_LIBRARIES: Final = {"keras": "keras", "tf_keras": "keras", "tensorflow": "tf", "numpy": "np", "math": "math"}
 _NO_CHANGE: Final = ("tf.function", "register_keras_serializable")  # decorators that leave what is computed as it is
 
 
@@ -150,14 +149,14 @@ def _import(statement: ast.Import | ast.ImportFrom, found: _Text) -> None:
             top, _, of = (statement.module or "").partition(".")
         found.given.pop(name, None)
         found.unknown.pop(name, None)
-        if top not in _LIBRARIES or (isinstance(statement, ast.ImportFrom) and (statement.level or alias.name == "*")):
+        if top not in LIBRARIES or (isinstance(statement, ast.ImportFrom) and (statement.level or alias.name == "*")):
             found.unknown[name] = f"what {ast.unparse(statement)} gives"
         elif isinstance(statement, ast.ImportFrom):
-            found.given[name] = Imported((_LIBRARIES[top], *filter(None, of.split(".")), alias.name))
+            found.given[name] = Imported((LIBRARIES[top], *filter(None, of.split(".")), alias.name))
         elif alias.asname and rest:
-            found.given[name] = Imported((_LIBRARIES[top], *rest.split(".")))
+            found.given[name] = Imported((LIBRARIES[top], *rest.split(".")))
         else:
-            found.given[name] = Library(_LIBRARIES[top])
+            found.given[name] = Library(LIBRARIES[top])
 
 
 def _read(text: str, name: str, found: _Text) -> Function:

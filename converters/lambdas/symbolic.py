@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import dataclasses
 
-from converters.lambdas import control, instructions, iteration
+from converters.lambdas import control, imports, instructions, iteration
 from converters.lambdas.branches import Budget
 from converters.lambdas.code_object import BytecodeError, BytecodeLimits, Code, WrongVersion
-from converters.lambdas.expression import Call, Free, Lambda, Node, children, measure, walk
+from converters.lambdas.expression import Call, Free, Lambda, Node, children, meaning, measure, walk
 from converters.lambdas.machine import evaluate
 from converters.lambdas.marshal import read_code
 from converters.lambdas.printer import to_source
 
-__all__ = ["Decoded", "decode", "to_source"]
+__all__ = ["Decoded", "decode", "key_of", "to_source"]
 
 Version = tuple[int, int]
 
 # Importing these registered what each instruction does.
 assert control
+assert imports
 assert instructions
 assert iteration
 
@@ -74,11 +75,16 @@ def decode(data: bytes, limits: BytecodeLimits | None = None, only: Version | No
         raise (BytecodeError if refused else WrongVersion)(_reason(refused or wrong))
     meanings: dict[str, list[Version]] = {}
     for version, decoded in found.items():
-        meanings.setdefault(repr((decoded.function, decoded.closure, decoded.unused)), []).append(version)
+        meanings.setdefault(key_of(decoded), []).append(version)
     if len(meanings) > 1:
         each = (f"{to_source(found[versions[0]].function)} ({_list(versions)})" for versions in meanings.values())
         raise BytecodeError(f"the stored function means different things to different Pythons: {'; '.join(each)}")
     return dataclasses.replace(next(iter(found.values())), versions=tuple(sorted(found)))
+
+
+def key_of(decoded: Decoded) -> str:
+    """What is equal for two functions if they compute the same in the same way."""
+    return f"{meaning(decoded.function, *decoded.unused)} {decoded.closure!r}"
 
 
 def _one(code: Code, version: Version, limits: BytecodeLimits) -> Decoded:
@@ -89,10 +95,10 @@ def _one(code: Code, version: Version, limits: BytecodeLimits) -> Decoded:
     unused = tuple(call for call in idle if id(call) not in below)
     for root in (function, *unused):
         size, levels = measure(root)
-        if size > limits.nodes or levels > limits.levels:
-            raise BytecodeError(
-                f"it is an expression of more than {limits.nodes} parts or {limits.levels} levels: {size}, {levels}"
-            )
+        if size > limits.nodes:
+            raise BytecodeError(f"it is an expression of {size} parts; at most {limits.nodes} are read")
+        if levels > limits.levels:
+            raise BytecodeError(f"its calls are nested {levels} deep; at most {limits.levels} levels are read")
     free = {node.name for node in walk(function, *unused) if isinstance(node, Free)}
     return Decoded(function, (version,), tuple(name for name in code.freevars if name in free), unused, code.freevars)
 

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from converters.errors import ModelError
 from converters.lambdas import expression as ex
 
 __all__ = [
     "Closure",
+    "LIBRARIES",
     "Era",
     "Function",
     "LayerObject",
@@ -27,6 +28,9 @@ __all__ = [
     "Value",
     "describe",
 ]
+
+LIBRARIES: Final = {"keras": "keras", "tf_keras": "keras", "tensorflow": "tf", "numpy": "np", "math": "math"}
+"""The modules that a function may import, and what the tables of rules call each."""
 
 Value = Any
 """A Python constant, tuple, list, dict or slice of Values, an array, or one of the types below."""

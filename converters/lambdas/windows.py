@@ -18,7 +18,7 @@ from typing import Final
 from converters.lambdas.code_object import BytecodeError, BytecodeLimits, WrongVersion
 from converters.lambdas.marshal import LAYOUTS, Outline, outline, read_code
 from converters.lambdas.opcodes import opcode_places
-from converters.lambdas.symbolic import Decoded, decode, to_source
+from converters.lambdas.symbolic import Decoded, decode, key_of, to_source
 
 __all__ = ["decode_stored"]
 
@@ -49,7 +49,7 @@ def decode_stored(data: bytes) -> tuple[Decoded, tuple[str, ...]]:
     windows = {reading.code.windows for reading in read_code(data)}
     if False in windows:
         return plain, ()
-    others = [meaning for key, meaning in _meanings(data).items() if key != _key(plain)]
+    others = [meaning for key, meaning in _meanings(data).items() if key != key_of(plain)]
     if others:
         where = "on Windows" if True in windows else "perhaps on Windows"
         raise BytecodeError(
@@ -80,10 +80,6 @@ def _either(meanings: Sequence[Decoded | str]) -> str:
     )
 
 
-def _key(decoded: Decoded) -> str:
-    return repr((decoded.function, decoded.closure, decoded.unused))
-
-
 def _meanings(data: bytes) -> dict[str, Decoded | str]:
     """What each way to put backslashes back computes, if it makes sense; of one that is not understood, the reason.
 
@@ -102,7 +98,7 @@ def _meanings(data: bytes) -> dict[str, Decoded | str]:
         tried.add(variant)
         try:
             decoded = decode(variant)
-            found.setdefault(_key(decoded), decoded)
+            found.setdefault(key_of(decoded), decoded)
         except WrongVersion:
             continue
         except BytecodeError as error:
