@@ -195,8 +195,7 @@ class Matcher:
     ) -> Match | None:
         mean, deviation = self._moments[tensor.name]
         agreeing = []
-        hinted = self._named.hints(tensor.name)
-        near = self._behind(hinted)
+        near = self._behind(self._named.hints(tensor.name))
         for name, seen in fitting.items():
             target = self.prediction.values[name]
             allowed = self.prediction.allowed[name] + STEPS * tensor.step
@@ -211,7 +210,7 @@ class Matcher:
             match = self._made(tensor, name, seen, "value")
             if match.agrees:
                 agreeing.append(match)
-        by_hint = [match for match in agreeing if match.layer.name in hinted]
+        by_hint = [match for match in agreeing if match.layer.name in near]
         for wanted in (
             [match for match in by_hint if match.layer.name not in taken],
             by_hint,
