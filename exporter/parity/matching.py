@@ -81,7 +81,7 @@ class Matcher:
             if number and before == {name: match.layer.name for name, match in found.items()}:
                 break
             self.prediction = self._predict(found.values())
-        return self._repaired(list(self._judged(found.values()).values()))
+        return self._repaired(self._second_look(list(self._judged(found.values()).values())))
 
     def _predict(self, matches: Iterable[Match]) -> Prediction:
         # Of several tensors that are the same one, the last is what the rest of the file reads.
@@ -195,13 +195,13 @@ class Matcher:
     ) -> Match | None:
         mean, deviation = self._moments[tensor.name]
         agreeing = []
-        hinted = self._named.hints(tensor.name)
+        near = self._behind(self._named.hints(tensor.name))
         for name, seen in fitting.items():
             target = self.prediction.values[name]
             allowed = self.prediction.allowed[name] + STEPS * tensor.step
             spread = self.prediction.spread[name]
             # What does not vary, or less than its error, is like anything else that does not.
-            if not spread > 2 * allowed and name not in hinted:
+            if not spread > 2 * allowed and name not in near:
                 continue
             # Two tensors that are this near have a mean and a deviation as near; this is quickly said of most.
             apart = max(abs(mean - float(np.mean(target))), abs(deviation - float(np.std(target))))
@@ -210,7 +210,7 @@ class Matcher:
             match = self._made(tensor, name, seen, "value")
             if match.agrees:
                 agreeing.append(match)
-        by_hint = [match for match in agreeing if match.layer.name in hinted]
+        by_hint = [match for match in agreeing if match.layer.name in near]
         for wanted in (
             [match for match in by_hint if match.layer.name not in taken],
             by_hint,
@@ -221,6 +221,14 @@ class Matcher:
             if wanted:
                 return max(wanted, key=lambda match: self._order[match.layer.name])
         return None
+
+    def _behind(self, names: Iterable[str]) -> set[str]:
+        """Layers, and what may have been fused into them: all that follows up to the next product with weights."""
+        found = set(names)
+        for name, layer in self._layers.items():  # in the order of computation
+            if not layer.weighted and len(layer.sources) == 1 and layer.sources[0] in found:
+                found.add(name)
+        return found
 
     def _by_name(self, tensor: FileTensor, fitting: Mapping[str, list[np.ndarray]]) -> Match | None:
         hinted = [name for name in self._named.hints(tensor.name) if name in fitting]
@@ -248,6 +256,32 @@ class Matcher:
     def _score(self, match: Match) -> float:
         spread = self.prediction.spread[match.layer.name]
         return _distance(match.value, self.prediction.values[match.layer.name]) / spread if spread > 0 else np.inf
+
+    def _second_look(self, matches: list[Match]) -> list[Match]:
+        """Let what disagrees be matched by value once more, with a prediction that goes on without it.
+
+        A prediction goes on with a tensor as what it was taken for. Where it is what comes right behind (a convolution
+        with a normalisation of nearly 1 folded in), that is then predicted from the tensor itself, and missed.
+        """
+        off = {match.file.name: match for match in matches if not match.agrees}
+        if not off:
+            return matches
+        kept, self.prediction = self.prediction, self._predict(match for match in matches if match.agrees)
+        changed = []
+        for match in matches:
+            fitting = self._fitting(match.file, set()) if match.file.name in off else {}
+            near = self._behind(self._named.hints(match.file.name))
+            again = {name: seen for name, seen in fitting.items() if name in near and name != match.layer.name}
+            changed.append(self._by_value(match.file, again, set(), None) or match)
+        if not any(new is not old for new, old in zip(changed, matches, strict=True)):
+            self.prediction = kept
+            return matches
+        self.prediction = self._predict(changed)
+        judged = list(self._judged(changed).values())
+        if _disagreeing(judged) < _disagreeing(matches):
+            return judged
+        self.prediction = kept
+        return matches
 
     def _repaired(self, matches: list[Match]) -> list[Match]:
         """Take back matches that were made by name or place, disagree, and were none.
