@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import keras
-import tensorflow as tf
+import numpy as np
 
 from converters.artifact import TensorSpec
 from converters.errors import ModelError, closest
@@ -106,7 +107,7 @@ def _subclassed_call(model: Any, shapes: Shapes) -> Call:
         return list(keras.tree.flatten(model(tensor, **asks)))
 
     try:
-        result = model(tf.zeros((1, *shape), spec.dtype), **asks)
+        result = model(keras.ops.zeros((1, *shape), spec.dtype), **asks)
     except Exception as error:  # whatever the user's own code raises
         raise ModelError(f"model {model.name!r} cannot take {spec}: {first_line(error)}") from error
     # keras.tree flattens a dict in the order of its sorted keys.
@@ -199,6 +200,25 @@ def sized(call: Call) -> Any:
     shapes = {spec.name: spec.shape[1:] for spec in call.inputs if None not in spec.shape[1:]}
     filled = any(None in spec.shape[1:] and spec.name in shapes for spec in specs)
     return _with_shapes(call.model, specs, shapes) if filled else call.model
+
+
+def fingerprint(weights: Sequence[np.ndarray]) -> str:
+    """SHA-256 over the shapes, dtypes and bytes of weights, in order.
+
+    Without names: loaders of old formats name inner weights otherwise, and the model is the same.
+    """
+    digest = hashlib.sha256()
+    for weight in weights:
+        digest.update(f"{weight.shape}\0{weight.dtype}\0".encode())
+        digest.update(np.ascontiguousarray(weight).tobytes())
+    return digest.hexdigest()
+
+
+def layout(shape: Sequence[int | None], data_format: str) -> str | None:
+    """`NHWC` or `NCHW` for an image map of rank 4, else None."""
+    if len(shape) != 4:
+        return None
+    return "NHWC" if data_format == "channels_last" else "NCHW"
 
 
 def dims(shape: Any) -> list[int | None]:

@@ -15,6 +15,7 @@ from onnx import numpy_helper
 
 from converters import patches
 from converters.artifact import TensorSpec
+from converters.deploy.splice import HANDLERS, mark, splice
 from converters.errors import ConversionError, ModelError
 from converters.settings import ConversionSettings
 from converters.trace import TracedModel
@@ -65,13 +66,18 @@ def _to_onnx(traced: TracedModel, settings: ConversionSettings) -> Any:
     nchw = [tensor for tensor, spec in zip(inputs, traced.inputs, strict=True) if spec.layout == "NHWC"]
     if settings.inputs_as_nchw and not nchw:
         raise ModelError("--inputs-as-nchw: the model has no image input of rank 4 in NHWC layout")
+    graph_def = patches.inline_compiled_functions(frozen.graph.as_graph_def())
+    marked = mark(graph_def, traced.fragments)
+    opset = min(settings.opset, _TF2ONNX_NEWEST)
     model, _ = tf2onnx_convert.from_graph_def(
-        patches.inline_compiled_functions(frozen.graph.as_graph_def()),
+        graph_def,
         input_names=inputs,
         output_names=outputs,
-        opset=min(settings.opset, _TF2ONNX_NEWEST),
+        opset=opset,
         inputs_as_nchw=nchw if settings.inputs_as_nchw else None,
+        custom_op_handlers=dict(HANDLERS) if marked else None,
     )
+    splice(model.graph, marked, opset)
     # tf2onnx leaves an operation that it cannot convert in the graph under TensorFlow's name, and goes on.
     unknown = sorted({node.op_type for node in model.graph.node if not onnx.defs.has(node.op_type, node.domain)})
     if unknown:

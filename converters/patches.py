@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -36,3 +37,33 @@ def inline_compiled_functions(graph_def: Any) -> Any:
         for mark in ("_XlaMustCompile", "_noinline"):
             owner.attr.pop(mark, None)
     return copy
+
+
+@contextlib.contextmanager
+def float64_in_keras() -> Iterator[None]:
+    """Inside, Keras computes in float64 on JAX and torch too where a layer's policy says so.
+
+    Cause: on backends other than TensorFlow Keras's type promotion turns float64 into float32 ("to be aligned with
+    JAX's default behavior"), so that a mean, a BatchNormalization or a product of a float64 model rounds to float32 in
+    silence; and JAX has no float64 unless it is switched on. On TensorFlow nothing is changed.
+    Upstream: keras/src/backend/common/dtypes.py, `BIT64_TO_BIT32_DTYPE`.
+    Remove when: Keras keeps float64 on JAX with `jax_enable_x64` on, and on torch.
+    """
+    import keras
+    from keras.src.backend.common import dtypes
+
+    table = dtypes.BIT64_TO_BIT32_DTYPE
+    narrowed = table["float64"]
+    with contextlib.ExitStack() as stack:
+        if keras.backend.backend() == "jax":
+            import jax
+
+            wide: Any = getattr(jax, "enable_x64", None)
+            if wide is None:  # its older name
+                wide = importlib.import_module("jax.experimental").enable_x64
+            stack.enter_context(wide(True))
+        table["float64"] = "float64"
+        try:
+            yield
+        finally:
+            table["float64"] = narrowed

@@ -7,15 +7,25 @@ and the other training-only parts are not in it, because it is traced with train
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, Final, Literal
 
 import numpy as np
 import tensorflow as tf
 
 from converters.artifact import TensorSpec
-from converters.calls import SIGNATURE, Call, Shapes, dims, first_line, keras_call, saved_model_call, sizes
+from converters.calls import (
+    SIGNATURE,
+    Call,
+    Shapes,
+    dims,
+    fingerprint,
+    first_line,
+    keras_call,
+    layout,
+    saved_model_call,
+    sizes,
+)
 from converters.cost import graph_operations
 from converters.errors import ModelError
 from converters.twin import computes_in, twin
@@ -37,6 +47,7 @@ class TracedModel:
         original: the model itself, as it is run for reference.
         traced: what `function` was traced from: the model itself, or its float32 twin where it computes otherwise.
         owner: what keeps the variables of `function` alive.
+        fragments: blocks of a lowered model that ONNX has another form for (`converters.deploy.splice`).
     """
 
     function: Any
@@ -46,6 +57,7 @@ class TracedModel:
     original: Call
     traced: Call
     owner: Any
+    fragments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def variables(self) -> tuple[Any, ...]:
@@ -78,7 +90,7 @@ def trace_keras(model: Any, batch: Batch = None, shapes: Shapes | None = None) -
     if computes_in(original.model) != {"float32"}:
         traced = keras_call(twin(original.model, "float32"), {})
     weights = [variable.numpy() for variable in model.weights]
-    return _trace(original, traced, batch, _fingerprint(weights))
+    return _trace(original, traced, batch, fingerprint(weights))
 
 
 def trace_saved_model(loaded: Any, batch: Batch = None, shapes: Shapes | None = None) -> TracedModel:
@@ -96,7 +108,7 @@ def trace_saved_model(loaded: Any, batch: Batch = None, shapes: Shapes | None = 
         raise ModelError(
             f"the SavedModel is fixed to batch {call.own_batch}; leave --batch out, or export the Keras model"
         )
-    traced = _trace(call, call, batch, _fingerprint([variable.numpy() for variable in variables]))
+    traced = _trace(call, call, batch, fingerprint([variable.numpy() for variable in variables]))
     return dataclasses.replace(traced, owner=loaded)
 
 
@@ -170,12 +182,12 @@ def _trace(original: Call, call: Call, batch: Batch, fingerprint: str) -> Traced
                 f"the model is random at inference: operation {op.name!r} ({op.type}); a layer was called with "
                 f"training=True or draws noise itself, so no two runs agree and nothing could be verified"
             )
-    inputs = tuple(dataclasses.replace(spec, layout=_layout(spec.shape, call.data_format)) for spec in specs)
+    inputs = tuple(dataclasses.replace(spec, layout=layout(spec.shape, call.data_format)) for spec in specs)
     outputs = []
     for name in call.output_names:
         tensor = function.structured_outputs[name]
         shape = tuple(dims(tensor.shape))
-        outputs.append(TensorSpec(name, shape, tensor.dtype.name, _layout(shape, call.data_format)))
+        outputs.append(TensorSpec(name, shape, tensor.dtype.name, layout(shape, call.data_format)))
     return TracedModel(function, inputs, tuple(outputs), fingerprint, original, call, call.model)
 
 
@@ -203,18 +215,3 @@ def _check_finite(weights: Iterator[tuple[str, Any]]) -> None:
                     f"layer {layer or weight!r} has {bad} non-finite value{'s' * (bad > 1)} (NaN or infinity) of "
                     f"{value.size} in weight {weight!r}; a training run that diverged cannot be exported"
                 )
-
-
-def _fingerprint(weights: Sequence[np.ndarray]) -> str:
-    # Without names: loaders of old formats name inner weights otherwise, and the model is the same.
-    digest = hashlib.sha256()
-    for weight in weights:
-        digest.update(f"{weight.shape}\0{weight.dtype}\0".encode())
-        digest.update(np.ascontiguousarray(weight).tobytes())
-    return digest.hexdigest()
-
-
-def _layout(shape: Sequence[int | None], data_format: str) -> str | None:
-    if len(shape) != 4:
-        return None
-    return "NHWC" if data_format == "channels_last" else "NCHW"

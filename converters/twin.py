@@ -19,7 +19,7 @@ def twin(model: Any, dtype: str) -> Any:
             has other weights.
     """
     try:
-        copy = type(model).from_config(recast(model.get_config(), dtype))
+        copy = type(model).from_config(_blank(recast(model.get_config(), dtype)))
         weights = model.get_weights()
         if [w.shape for w in copy.get_weights()] != [w.shape for w in weights]:
             raise ModelError(f"a copy of {model.name!r} from its config has other weights")
@@ -43,6 +43,17 @@ def recast(config: Any, dtype: str) -> Any:
         }
     if isinstance(config, list | tuple):
         return type(config)(recast(value, dtype) for value in config)
+    return config
+
+
+def _blank(config: Any) -> Any:
+    """The config with zeros for every initializer: the weights are set afterwards, and drawing them first is slow."""
+    if isinstance(config, dict):
+        if config.get("module") == "keras.initializers":
+            return {**config, "class_name": "Zeros", "config": {}}
+        return {key: _blank(value) for key, value in config.items()}
+    if isinstance(config, list | tuple):
+        return type(config)(_blank(value) for value in config)
     return config
 
 

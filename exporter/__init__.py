@@ -10,6 +10,7 @@ from typing import Any, Final
 
 _NAMES: Final = {
     "BLOG": "exporter.models.dialect",
+    "BenchOptions": "exporter.bench.options",
     "CBAM": "exporter.models.cbam",
     "PAPER": "exporter.models.dialect",
     "TIMM": "exporter.models.dialect",
@@ -17,16 +18,22 @@ _NAMES: Final = {
     "Dialect": "exporter.models.dialect",
     "ExportOptions": "exporter.options",
     "QuantisationOptions": "exporter.quantisation.options",
+    "ReferenceOptions": "exporter.recording",
     "SpatialAttention": "exporter.models.cbam",
+    "VerifyOptions": "exporter.verification",
     "add_cbam": "exporter.models.insert",
+    "benchmark": "exporter.benchmarking",
+    "bundle": "exporter.bundling",
     "build_model": "exporter.models.backbones",
     "cbam_module": "exporter.models.cbam",
     "channel_attention": "exporter.models.cbam",
     "export": "exporter.pipeline",
     "load_model": "exporter.source",
     "quantize": "exporter.quantisation.flow",
+    "reference": "exporter.recording",
     "rescue": "exporter.rescuing",
     "spatial_attention": "exporter.models.cbam",
+    "verify": "exporter.verification",
 }
 
 __all__ = sorted(_NAMES)

@@ -13,8 +13,10 @@ import click
 
 from converters.artifact import Precision
 from converters.errors import OptionError, closest
+from exporter.cli_bench import bench
 from exporter.cli_quantize import quantisation_options, quantize, run, take_quantisation
 from exporter.cli_runtimes import runtimes
+from exporter.cli_verify import bundle, reference, verify
 from exporter.formats import FORMATS, PRECISIONS
 from exporter.parameters import BatchSize, NamedText, Shape, ValueRange
 from exporter.runtimes.table import RUNTIMES
@@ -181,7 +183,8 @@ def inspect(model: str | None, as_json: bool, verbose: bool, silent: bool) -> No
     "functions",
     multiple=True,
     type=NamedText(),
-    help="What a function computes that the file holds by name only, or a layer's; parsed, not run.",
+    help="What a function computes that the file holds by name only, or a layer's: a lambda, or a file with its def "
+    "and the imports, constants and functions it uses; read, not run.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace the output if it exists.")
 @click.option("--drop-optimizer", is_flag=True, help="Leave loss and optimizer out even where Keras can keep them.")
@@ -262,8 +265,8 @@ def models(
         print_models(console(sys.stdout), chosen, rows)
 
 
-cbam.add_command(runtimes)
-cbam.add_command(quantize)
+for command in (quantize, reference, verify, bundle, runtimes, bench):
+    cbam.add_command(command)
 
 
 def _read_labels(path: Path) -> tuple[str, ...]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 import click
 
 NamedShape = tuple[str, tuple[int, ...]]
+_LONGEST: Final = 1 << 20  # characters of a file that is read as text
 
 
 class BatchSize(click.ParamType[int | str]):
@@ -55,17 +57,54 @@ class ValueRange(click.ParamType[tuple[float, float]]):
 
 
 class NamedText(click.ParamType[tuple[str, str]]):
-    """`NAME=TEXT`."""
+    """`NAME=TEXT`, or `NAME=@FILE` with the text of a file."""
 
-    name = "NAME='lambda t: ...'"
+    name = "NAME='lambda t: ...'|NAME=@FILE.py"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
         if isinstance(value, tuple):
             return value
         name, equals, text = str(value).partition("=")
         if not equals or not name.strip() or not text.strip():
-            self.fail(f"{value!r} is not of the form NAME='lambda t: ...'", param, ctx)
-        return name.strip(), text.strip()
+            self.fail(f"{value!r} is not of the form NAME='lambda t: ...' or NAME=@FILE.py", param, ctx)
+        if not text.strip().startswith("@"):
+            return name.strip(), text.strip()
+        path = Path(text.strip()[1:])
+        try:
+            with path.open(encoding="utf-8") as file:
+                return name.strip(), file.read(_LONGEST)
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "it is not UTF-8"
+            self.fail(f"{str(path)!r} cannot be read ({reason})", param, ctx)
+
+
+class Threads(click.ParamType[tuple[int | str, ...]]):
+    """Numbers of at least 1 and `all`, with commas between."""
+
+    name = "N,...|all"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int | str, ...]:
+        if isinstance(value, tuple):
+            return value
+        parts = [part.strip() for part in str(value).split(",")]
+        if not all(part == "all" or (part.isdecimal() and int(part) >= 1) for part in parts):
+            self.fail(f"{value!r} is not numbers of at least 1 or 'all', such as 1,all", param, ctx)
+        return tuple("all" if part == "all" else int(part) for part in parts)
+
+
+class NamedNumber(click.ParamType[tuple[str, float]]):
+    """`VALUE` or `OUTPUT=VALUE`."""
+
+    name = "[OUTPUT=]VALUE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, float]:
+        if isinstance(value, tuple):
+            return value
+        name, _, number = str(value).rpartition("=")
+        try:
+            return name, float(number)
+        except ValueError:
+            self.fail(f"{value!r} is not a number such as 0.01 or predictions=0.01", param, ctx)
 
 
 class Share(click.ParamType[float]):

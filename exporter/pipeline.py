@@ -17,10 +17,10 @@ from converters.deploy.targets import Target
 from converters.errors import CbamError, ConversionError, ModelError, OutputError, RuntimeUnavailableError
 from converters.settings import DEFAULT_OPSET, ConversionSettings
 from exporter.formats import FORMATS
+from exporter.model_run import known_range, make_reference, version
 from exporter.options import ExportOptions
 from exporter.parity.check import ParityReport, Reference, by_position, check
 from exporter.publish import check_target, disk_errors, publish, workspace
-from exporter.reference import known_range, make_reference, version
 from exporter.runtimes.base import Runtime, Session
 from exporter.runtimes.table import runtime
 from exporter.samples import Range, samples, takes_range

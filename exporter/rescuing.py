@@ -48,8 +48,8 @@ def rescue(
     Args:
         model: a `.keras` or HDF5 file of any Keras from 2.0 on, or a Keras model in memory; it is not changed.
         output: the `.keras` file to write, or None to write nothing.
-        functions: for functions that a file holds by name only, by that name or the layer's: the text of a lambda,
-            which is parsed and not run, or a Keras layer.
+        functions: for functions that a file holds by name only, by that name or the layer's: the text of a lambda or
+            of a file that defines the function, or the function itself, which are read and not run; or a Keras layer.
         overwrite: replace `output` if it exists.
         keep_optimizer: keep loss, metrics and the optimizer's state where Keras can; a note tells where it cannot.
         on_step: told what is being done, before it is done.
@@ -57,7 +57,7 @@ def rescue(
     Raises:
         LambdaRefusedError: some layers are not understood; nothing is written. Its `refused` names all of them.
         ModelError: the file cannot be read, or names what no model needs.
-        OptionError: a function that was given is no lambda, or no layer needs it.
+        OptionError: a function that was given is not understood, or no layer needs it.
         OutputError: the output cannot be written, or exists.
     """
     target = None if output is None else Path(output)

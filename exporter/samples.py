@@ -79,11 +79,11 @@ def _photos(shape: tuple[int, ...], layout: str) -> np.ndarray:
     images = np.concatenate([images, images[:, :, ::-1]])
     if channels == 1:
         images = images @ np.array([[0.299], [0.587], [0.114]])  # luma, ITU-R BT.601
-    images = _resize(_resize(images, height, 1), width, 2)
+    images = resize(resize(images, height, 1), width, 2)
     return images if layout == "NHWC" else images.transpose(0, 3, 1, 2)
 
 
-def _resize(images: np.ndarray, size: int, axis: int) -> np.ndarray:
+def resize(images: np.ndarray, size: int, axis: int) -> np.ndarray:
     """Linear interpolation along one axis, with half-pixel centres."""
     old = images.shape[axis]
     at = np.clip((np.arange(size) + 0.5) * old / size - 0.5, 0, old - 1)

@@ -112,7 +112,7 @@ def _from_zoo(row: ZooModel, on_step: Callable[[str], None]) -> LoadedModel:
 
 
 def _from_backbone(name: str, shapes: Shapes, on_step: Callable[[str], None]) -> LoadedModel:
-    on_step("starting TensorFlow")
+    on_step("starting Keras")
     import keras
 
     from exporter.models.backbones import build_model
@@ -160,7 +160,7 @@ def _open_keras(path: Path, on_step: Callable[[str], None]) -> tuple[Any, Rewrit
         return made.model, made
     check_trusted(archive, REGISTERED)
     check_links(archive)
-    on_step("starting TensorFlow")
+    on_step("starting Keras")
     import keras
 
     on_step(f"loading {path.name}")

@@ -138,8 +138,8 @@ def _ours(model: str, name: str, precision: str, given: tuple[Path, Path, Any, A
 
 
 def _truth(model: str, tests: Any) -> dict[str, Any]:
+    from exporter.model_run import run_model
     from exporter.pipeline import trace
-    from exporter.reference import run_model
 
     source = load_source(model)
     return run_model(trace(source, ExportOptions()), {"image": tests})

@@ -12,16 +12,20 @@ from converters.deploy.blocks import Block
 from converters.deploy.flat import Flat, Tensor
 from converters.deploy.forms import Weigh
 from converters.deploy.formula import Array
+from converters.deploy.fragment import Fragment
 from converters.deploy.makers import TwinMaker
 from converters.deploy.proof import example, random_values
 from converters.deploy.wiring import Replacement, Wiring
 from converters.errors import ModelError
 
-__all__ = ["LIMIT", "Compared", "Difference", "compare_block", "compare_graph", "examples"]
+__all__ = ["LIMIT", "Compared", "Difference", "compare_block", "compare_fragment", "compare_graph", "examples"]
 
 LIMIT: Final = 1e-12
 """Largest difference, relative to the largest result. A sum of n terms in another order differs by about sqrt(n) units
 of float64 roundoff (1.1e-16); 1e-12 leaves room for sums of 1e6 terms and 26 blocks in a row."""
+
+_OPSET: Final = 17
+"""Of the nodes that are proved; only how axes are given depends on it."""
 
 _OPEN: Final = 32
 """For sizes that the model leaves open."""
@@ -52,6 +56,23 @@ def compare_block(block: Block, replacement: Replacement) -> Difference:
     x, values = example(block, random, width=block.width), random_values(block, random)
     found = replacement.build(keras.ops.convert_to_tensor(x, dtype="float64"), Weigh(values, "float64"))
     return _differs(_array(found), block.formula(x, values))
+
+
+def compare_fragment(block: Block) -> Difference:
+    """The block's ONNX nodes, run by onnx's own reference in float64, against the formula, with random weights."""
+    import onnx
+    from onnx.reference import ReferenceEvaluator
+
+    random = np.random.default_rng(3)
+    x, values = example(block, random, width=block.width, height=block.height)[:1], random_values(block, random)
+    nodes, initialisers = Fragment(block).nodes(("first", "last", "made"), values, "float64", _OPSET)
+    tensor = onnx.helper.make_tensor_value_info
+    shapes = {"first": (1, *x.shape[3:], *x.shape[1:3]), "last": x.shape, "made": x.shape}
+    ends = {name: tensor(name, onnx.TensorProto.DOUBLE, shape) for name, shape in shapes.items()}
+    graph = onnx.helper.make_graph(nodes, "block", [ends["first"], ends["last"]], [ends["made"]], initialisers)
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", _OPSET)])
+    (found,) = ReferenceEvaluator(model).run(None, {"first": x.transpose(0, 3, 1, 2), "last": x})
+    return _differs(np.asarray(found, np.float64), block.formula(x, values))
 
 
 def compare_graph(

@@ -17,7 +17,7 @@ from converters.deploy.formula import Array, Values
 from converters.deploy.gates import ChannelGate, SpatialGate
 from converters.deploy.toeplitz import Blocking, blocked_kernel
 
-__all__ = ["Form", "Weigh", "build"]
+__all__ = ["Form", "Weigh", "build", "folded"]
 
 Mlp = Literal["apart", "merged", "hidden"]
 
@@ -135,7 +135,7 @@ def _spatial_gate(gate: SpatialGate, form: Form, x: Any, weigh: Weigh) -> Any:
     from keras import ops
 
     maps = [ops.max(x, 3, keepdims=True) if pool == "max" else ops.mean(x, 3, keepdims=True) for pool in gate.pools]
-    kernel, bias = _folded(gate, weigh)
+    kernel, bias = folded(gate, weigh)
     height, width = x.shape[1:3]
     if form.blocking is not None:
         maps = [ops.reshape(each, (-1, height, width // form.blocking.group, form.blocking.group)) for each in maps]
@@ -152,7 +152,7 @@ def _spatial_gate(gate: SpatialGate, form: Form, x: Any, weigh: Weigh) -> Any:
     return made if form.blocking is None else ops.reshape(made, (-1, height, width, 1))
 
 
-def _folded(gate: SpatialGate, weigh: Weigh) -> tuple[Array, Array | None]:
+def folded(gate: SpatialGate, weigh: Weigh) -> tuple[Array, Array | None]:
     """Kernel (k, k, pools, 1) and bias of the convolution with its BatchNormalization, as at inference, folded in."""
     values, size = weigh.values, gate.kernel_size
     kernel = values(gate.conv.kernel).reshape(size, size, len(gate.pools), 1)

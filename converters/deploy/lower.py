@@ -8,13 +8,14 @@ rewritten graph is then run in float64 beside the model itself (`equality`): a p
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from converters.deploy.blocks import Block
-from converters.deploy.equality import Difference, compare_block, compare_graph, examples
+from converters.deploy.equality import Difference, compare_block, compare_fragment, compare_graph, examples
 from converters.deploy.flat import Call, Flat, flatten
 from converters.deploy.forms import Form, Weigh, build
+from converters.deploy.fragment import Fragment, cannot
 from converters.deploy.layout import is_channels_first
 from converters.deploy.makers import SharedMaker
 from converters.deploy.recognise import blocks_of
@@ -25,6 +26,9 @@ from converters.errors import ModelError
 from converters.twin import computes_in
 
 __all__ = ["Lowered", "Refusal", "Rewrite", "Target", "lower"]
+
+FRAGMENT: Final = "onnx-fragment"
+"""The rule's name: the whole block is written as ONNX nodes (`fragment`) in the place of all other rules."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -67,6 +71,8 @@ class Lowered:
         refused: rules that would have been faster.
         error: as `Rewrite.error`, of the whole model.
         reason: why nothing was tried at all, or ``.
+        fragments: for ONNX Runtime, blocks that the ONNX converter writes in a form of their own, by the name that
+            their marks in `model` begin with.
     """
 
     model: Any
@@ -75,6 +81,7 @@ class Lowered:
     refused: tuple[Refusal, ...]
     error: float = 0.0
     reason: str = ""
+    fragments: Mapping[str, Fragment] = dataclasses.field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """`target`, `rewrites`, `refused`, `error`, `reason`."""
@@ -124,7 +131,8 @@ def lower(
     if types != {"float32"}:
         raise ModelError(f"model {model.name!r} computes in {' and '.join(sorted(types))}; lower its float32 twin")
     flat = flatten(model)
-    parts, refused = _plan(flat, preference)
+    fragments: dict[str, Fragment] = {}
+    parts, refused = _plan(flat, preference, _Fragments(batch, fragments) if target is Target.ONNXRUNTIME else None)
     turned = preference.channels_last and any(map(is_channels_first, flat.calls))
     if not parts and not turned:
         return Lowered(model, target, (), tuple(refused))
@@ -154,10 +162,18 @@ def lower(
     if turned:
         rewrites.append(Rewrite(model.name, ("channels-last",), compared.error))
     made = _rebuilt(model, flat, [part.replacement for part, _ in kept], turned, batch)
-    return Lowered(made, target, tuple(rewrites), tuple(refused), compared.error)
+    return Lowered(made, target, tuple(rewrites), tuple(refused), compared.error, fragments=fragments)
 
 
-def _plan(flat: Flat, preference: Preference) -> tuple[list[_Part], list[Refusal]]:
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Fragments:
+    """Where fragments are wanted: for calls of `batch` examples. made: is filled when the lowered model is made."""
+
+    batch: int | None
+    made: dict[str, Fragment]
+
+
+def _plan(flat: Flat, preference: Preference, fragments: _Fragments | None) -> tuple[list[_Part], list[Refusal]]:
     parts, refused = [], []
     inside: set[Call] = set()
     for block in blocks_of(flat).blocks:
@@ -172,7 +188,14 @@ def _plan(flat: Flat, preference: Preference) -> tuple[list[_Part], list[Refusal
             else:
                 form = rule.apply(form, block, preference)
                 applied.append(rule.name)
-        parts.append(_Part(_of_block(block, form), tuple(applied), block))
+        made = None
+        if fragments is not None:
+            reason = cannot(block, fragments.batch) or compare_fragment(block).reason
+            if reason:
+                refused.append(Refusal(block.name, FRAGMENT, reason))
+            else:
+                made, applied = fragments.made, [FRAGMENT]
+        parts.append(_Part(_of_block(block, form, made), tuple(applied), block))
     for call in flat.calls:
         for each in CALL_RULES:
             if call in inside or not each.pattern(call):
@@ -189,12 +212,21 @@ def _plan(flat: Flat, preference: Preference) -> tuple[list[_Part], list[Refusal
     return parts, refused
 
 
-def _of_block(block: Block, form: Form) -> Replacement:
+def _of_block(block: Block, form: Form, fragments: dict[str, Fragment] | None) -> Replacement:
+    def made(x: Any, weigh: Weigh) -> Any:
+        if fragments is None or weigh.prefix is None:
+            return build(block, form, x, weigh)
+        from converters.deploy.boundary import Boundary
+
+        fragments[weigh.prefix] = Fragment(block)
+        inner = build(block, form, Boundary(name=f"{weigh.prefix}_enter")(x), weigh)
+        return Boundary(name=f"{weigh.prefix}_leave")(inner)
+
     return Replacement(
         block.name,
         block.input,
         block.output,
-        lambda x, weigh: build(block, form, x, weigh),
+        made,
         maps=True,
         source_first=block.data_format == "channels_first",
         output_first=block.output_format == "channels_first",

@@ -53,14 +53,14 @@ def random_values(block: Block, random: np.random.Generator) -> Values:
     return lambda weight: drawn.get(id(weight), np.asarray(weight, np.float64))
 
 
-def example(block: Block, random: np.random.Generator, *, width: int | None = None) -> Array:
-    """Random maps for a block, (N, H, W, C). width: for what takes any height but only one width."""
-    height, own = block.height or _OPEN[0], block.width or _OPEN[1]
+def example(block: Block, random: np.random.Generator, *, width: int | None = None, height: int | None = None) -> Array:
+    """Random maps for a block, (N, H, W, C). width, height: for what takes only these."""
+    own = block.height or _OPEN[0], block.width or _OPEN[1]
     if width is not None:
-        height = min(height, 9)
+        own = height or min(own[0], 9), width
     elif block.layer is not None:  # our own layers are of no fixed size
-        height, own = min(height, 9), min(own, 8)
-    width = width or own
+        own = min(own[0], 9), min(own[1], 8)
+    height, width = own
     large = height * width * block.channels > _LARGE
     count = block.input.shape[0] or (1 if large else 2)
     spread = random.uniform(0.5, 2, block.channels)  # or all means would be alike, and all maxima

@@ -37,13 +37,13 @@ class Preference:
     two_step_from: int | None = None
     apart: bool = True
     whole_row: int = 16
-    blocks: tuple[int, ...] = (16, 14, 12, 8, 20, 10, 28, 24, 32, 18, 15, 9, 7, 6, 5, 4)
+    blocks: tuple[int, ...] = (16, 14, 12, 8, 20, 10, 28, 24, 32, 18, 15, *range(9, 33), 7, 6, 5, 4)
     groups: tuple[int, ...] = (4, 2, 1)
     channels_last: bool = True
 
 
 PREFERENCES: Final[Mapping[Target, Preference]] = {
-    Target.LITERT_FLOAT: Preference(),
+    Target.LITERT_FLOAT: Preference(merged_from=1, two_step_from=512),
     Target.LITERT_INT8: Preference(),
     Target.LITERT_INT16X8: Preference(merged_from=1),
     Target.ONNXRUNTIME: Preference(merged_from=1),

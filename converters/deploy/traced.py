@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 
 import numpy as np
@@ -41,4 +42,4 @@ def lower_traced(
         return traced, Lowered(call.model, target, (), (), reason=str(error))
     if not made.rewrites:
         return traced, made
-    return retrace(traced, keras_call(made.model, {})), made
+    return dataclasses.replace(retrace(traced, keras_call(made.model, {})), fragments=made.fragments), made

@@ -11,7 +11,7 @@ from converters.deploy.forms import Weigh
 from converters.deploy.layout import PERMUTED, is_channels_first, passes_layout
 from converters.deploy.makers import Maker
 
-__all__ = ["Replacement", "Wiring"]
+__all__ = ["Replacement", "Wiring", "filled"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -107,7 +107,7 @@ class Wiring:
                 return given if turned else _permuted(given, "last")
             return _upright(known[tensor])
 
-        args, kwargs = _filled(call.args, value), _filled(dict(call.kwargs), value)
+        args, kwargs = filled(call.args, value), filled(dict(call.kwargs), value)
         made = keras.tree.flatten(maker.make(call, args, kwargs, last=last))
         return made, (last or follow) and len(call.outputs[0].shape) == 4
 
@@ -123,11 +123,12 @@ def _upright(carried: tuple[Any, bool]) -> Any:
     return _permuted(value, "first") if turned else value
 
 
-def _filled(value: Any, of: Callable[[Tensor], Any]) -> Any:
+def filled(value: Any, of: Callable[[Tensor], Any]) -> Any:
+    """Arguments of a call with every `Tensor` replaced by what it stands for."""
     if isinstance(value, Tensor):
         return of(value)
     if isinstance(value, list | tuple):
-        return type(value)(_filled(each, of) for each in value)
+        return type(value)(filled(each, of) for each in value)
     if isinstance(value, dict):
-        return {key: _filled(each, of) for key, each in value.items()}
+        return {key: filled(each, of) for key, each in value.items()}
     return value

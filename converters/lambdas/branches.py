@@ -10,8 +10,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
+from converters.lambdas.code_object import BytecodeError, BytecodeLimits, WrongVersion
 from converters.lambdas.expression import Bool, Cond, Node, UnaryOp
-from converters.lambdas.marshal import BytecodeError, BytecodeLimits, WrongVersion
 
 Path = tuple[tuple[int, bool], ...]  # (offset of the jump, whether its test held), in the order of execution
 

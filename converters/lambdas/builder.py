@@ -30,7 +30,7 @@ _PRODUCTS: Final = (
 )
 _LEAVES: Final = 1 << 20
 _INPUT: Final = 1 << 12  # bytes that an input of an operation counts for
-_COMPUTED: Final = 1 << 15  # and an operation on constants alone, for the time that it takes
+_COMPUTED: Final = 1 << 16  # and an operation on constants alone, for the time that it takes
 _LONGEST: Final = 10_000  # characters of a text: a tensor used twice doubles it, time after time
 
 
@@ -67,12 +67,15 @@ class Builder:
     """Makes the operations of one call of one Lambda.
 
     Attributes:
+        masks: whether masks of sequences go about in the model.
         operations: the Keras operations made, in order.
         assumptions: what was taken for granted, each once, in order.
     """
 
-    def __init__(self, era: Era, limits: BuildLimits | None = None, spent: Spent | None = None) -> None:
-        self.era = era
+    def __init__(
+        self, era: Era, limits: BuildLimits | None = None, spent: Spent | None = None, masks: bool = False
+    ) -> None:
+        self.era, self.masks = era, masks
         self.limits = limits or BuildLimits()
         self.operations: list[Any] = []
         self.spent = spent or Spent()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
+from converters.lambdas.code_object import BytecodeError, Code, WrongVersion
 from converters.lambdas.expression import (
     CONSUMERS,
     Arg,
@@ -27,7 +28,6 @@ from converters.lambdas.expression import (
 from converters.lambdas.lists import appended, reaches
 from converters.lambdas.loops import Iter, Parts
 from converters.lambdas.machine import NULL, Function, Machine, is_comprehension, keyword_of, on
-from converters.lambdas.marshal import BytecodeError, Code, WrongVersion
 from converters.lambdas.opcodes import Instruction
 
 _MUTATORS = {"append", "extend", "insert", "pop", "remove", "reverse", "sort", "update", "clear", "setdefault", "add"}

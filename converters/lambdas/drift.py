@@ -24,6 +24,7 @@ RENAMED: Final[Mapping[str, str]] = {
     "SyncBatchNormalization": "BatchNormalization", "UnifiedLSTM": "LSTM", "UnifiedGRU": "GRU",
     "Convolution1D": "Conv1D", "Convolution2D": "Conv2D", "Convolution3D": "Conv3D",
     "SeparableConvolution2D": "SeparableConv2D", "Conv2DTransposeV1": "Conv2DTranspose",
+    "CuDNNLSTM": "LSTM", "CuDNNGRU": "GRU",
 }  # fmt: skip
 
 # Settings that Keras 3 has no word for, and the values with which they change nothing that the layer computes.
@@ -65,8 +66,11 @@ def mend(name: str, config: Mapping[str, Any], keras_major: int) -> tuple[str, C
     Raises:
         ModelError: the layer has a setting that Keras 3 cannot express.
     """
-    name = RENAMED.get(name, name)
     mended: Config = {key: _mend_value(key, value) for key, value in copy.deepcopy(dict(config)).items()}
+    if name.startswith("CuDNN"):  # which could compute nothing else, and so did not write it
+        mended |= {"activation": "tanh", "recurrent_activation": "sigmoid"}
+        mended |= {"reset_after": True} if name == "CuDNNGRU" else {}
+    name = RENAMED.get(name, name)
     if keras_major < 3:
         for families, row in _MENDS:
             if _family(name, families):

@@ -14,7 +14,7 @@ __all__ = ["GONE", "call_recurrent", "is_recurrent", "is_time_major"]
 Unique = Callable[[str], str]
 _RECURRENT: Final = (
     "RNN", "LSTM", "GRU", "SimpleRNN", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D", "Bidirectional", "UnifiedLSTM",
-    "UnifiedGRU",
+    "UnifiedGRU", "CuDNNLSTM", "CuDNNGRU",
 )  # fmt: skip
 
 

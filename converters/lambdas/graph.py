@@ -25,13 +25,15 @@ class Part:
     """A layer of the file and what was built for it.
 
     children: of a model or of a wrapper around one, in the file's order, which the weights have. kind: Functional,
-    Sequential or Wrapper; empty for a plain layer.
+    Sequential or Wrapper; empty for a plain layer. was: the class of a layer of the file that became another one, whose
+    kernel the file holds with all places along its first axis.
     """
 
     name: str
     layer: Any
     children: list[Part] = dataclasses.field(default_factory=list)
     kind: str = ""
+    was: str = ""
 
 
 class Owner(Protocol):

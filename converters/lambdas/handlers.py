@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from converters.lambdas.marshal import WrongVersion
+from converters.lambdas.code_object import WrongVersion
 from converters.lambdas.opcodes import Instruction
 
 __all__ = ["only_raise"]

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["check_content", "read_model"]
 
+_DAMAGED = "its HDF5 structure is damaged; copy or download it again"
+_SPARE = 96 << 20  # bytes for reading a file with nothing in it, beyond what the libraries take
 _SAVE_WHOLE = "save the whole model where it was built, with model.save('model.keras')"
 
 
@@ -61,8 +63,9 @@ def _in_child(task: str, path: str, where: str, limits: Limits) -> dict[str, Any
             command, input=request.encode(), capture_output=True, timeout=limits.seconds, env=environment, check=False
         )
     except subprocess.TimeoutExpired as error:
-        took = f"could not be read within {limits.seconds:g} s"
-        raise ModelError(f"{where} {took}: its HDF5 structure is damaged; copy or download it again") from error
+        raise ModelError(f"{where} could not be read within {limits.seconds:g} s: {_DAMAGED}") from error
+    if child.returncode == -getattr(signal, "SIGXCPU", signal.SIGTERM):
+        raise ModelError(f"{where} takes far longer to read than a file of its size does: {_DAMAGED}")
     if child.returncode < 0:
         name = signal.Signals(-child.returncode).name
         raise ModelError(f"{where} crashes the HDF5 library ({name}): it is damaged; copy or download it again")
@@ -82,16 +85,58 @@ def main() -> None:
     request = json.load(sys.stdin.buffer)
     where, limits = request["where"], Limits(**request["limits"])
     try:
+        size = os.stat(request["path"]).st_size
+        _limit_time(1 + size / limits.rate)
+        _limit_memory(_spare(size))
         with h5py.File(request["path"], "r") as file:
             answer = _describe(where, file, limits) if request["task"] == "model" else {}
-            answer["elements"] = _read_all(where, file, limits)
+            answer["elements"] = _read_all(where, file, size, limits)
     except ModelError as error:
         answer = {"error": str(error)}
+    except MemoryError:
+        answer = {"error": f"{where} declares far more than a file of its size holds: {_DAMAGED}"}
     except Exception as error:
         # h5py answers a damaged file with a dozen exception types, from KeyError to RuntimeError.
         cut = "cut short" if "truncated" in str(error) else "damaged"
         answer = {"error": f"{where} is an HDF5 file that is {cut} ({show(error)}): copy or download it again"}
     sys.stdout.write(json.dumps(answer))
+
+
+def _limit_time(seconds: float) -> None:
+    """End this process after so much more processor time: libhdf5 can go round in a damaged file for ever."""
+    try:
+        import resource
+    except ImportError:  # Windows has only the clock of the parent
+        return
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    _set_limit(resource.RLIMIT_CPU, math.ceil(used.ru_utime + used.ru_stime + seconds))
+
+
+def _limit_memory(count: int) -> None:
+    """From here on refuse more than so many bytes beyond those held: many declared texts can be one stored one.
+
+    Only Linux tells what is held; elsewhere the checks of declared sizes stand alone.
+    """
+    try:
+        import resource
+
+        with open("/proc/self/statm", encoding="ascii") as file:
+            pages = int(file.read().split()[0])
+    except (ImportError, OSError):
+        return
+    _set_limit(resource.RLIMIT_AS, pages * resource.getpagesize() + count)
+
+
+def _set_limit(kind: int, value: int) -> None:
+    import resource
+
+    _, hard = resource.getrlimit(kind)
+    resource.setrlimit(kind, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))
+
+
+def _spare(size: int) -> int:
+    """Bytes beyond a tensor's own: a config, which can be nearly all of the file, is held several times."""
+    return _SPARE + 6 * size
 
 
 def _describe(where: str, file: h5py.File, limits: Limits) -> dict[str, Any]:
@@ -129,11 +174,11 @@ def _text(where: str, file: h5py.File, name: str, limits: Limits) -> str | None:
     return value if isinstance(value, str) else value.decode("utf-8", "surrogateescape")
 
 
-def _read_all(where: str, file: h5py.File, limits: Limits) -> int:
-    """Reads every object of the file, and counts the numbers in its tensors."""
+def _read_all(where: str, file: h5py.File, size: int, limits: Limits) -> int:
+    """Reads every object of a file of `size` bytes, and counts the numbers in its tensors."""
     import h5py
 
-    elements = 0
+    elements = declared = stored = 0
     seen: set[int] = set()  # addresses: hard links may go in circles
     stack: list[h5py.Group] = [file["/"]]
     while stack:
@@ -156,7 +201,13 @@ def _read_all(where: str, file: h5py.File, limits: Limits) -> int:
             if isinstance(item, h5py.Group):
                 stack.append(item)
             elif isinstance(item, h5py.Dataset):
-                _read_dataset(inner, item, limits)
+                declared, stored = declared + item.nbytes, min(size, stored + item.id.get_storage_size())
+                if is_bomb(declared, stored, limits):
+                    raise ModelError(
+                        f"{inner} and what was read before it declare {declared} bytes but store {stored}: a "
+                        "decompression bomb, not weights"
+                    )
+                _read_dataset(inner, item, size)
                 elements += int(item.size or 0)
     return elements
 
@@ -170,13 +221,14 @@ def _read_attributes_of(where: str, group: h5py.Group, limits: Limits) -> None:
         group.attrs[name]
 
 
-def _read_dataset(where: str, item: h5py.Dataset, limits: Limits) -> None:
+def _read_dataset(where: str, item: h5py.Dataset, size: int) -> None:
     if item.external:
         raise ModelError(f"{where} keeps its numbers in another file ({show(item.external[0][0])}), not in the model")
     if item.is_virtual:
         raise ModelError(f"{where} is put together from other files, not stored in the model")
-    stored = item.id.get_storage_size()
-    if is_bomb(item.nbytes, stored, limits):
-        raise ModelError(f"{where} declares {item.nbytes} bytes but stores {stored}: a decompression bomb, not weights")
+    if item.dtype.hasobject:
+        raise ModelError(f"{where} holds texts or references ({item.dtype}), where weights are numbers")
     if item.shape is not None:
+        _limit_memory(_spare(size) + item.nbytes)
         item[()]
+        _limit_memory(_spare(size))

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
+from converters.lambdas.code_object import BytecodeError, WrongVersion
 from converters.lambdas.expression import (
     Attr,
     BinOp,
@@ -32,7 +33,6 @@ from converters.lambdas.machine import (
     Machine,
     on,
 )
-from converters.lambdas.marshal import BytecodeError, WrongVersion
 from converters.lambdas.opcodes import BINARY, COMPARISONS, Instruction
 
 _BINARY: Final = {

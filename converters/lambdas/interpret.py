@@ -15,29 +15,21 @@ from converters.lambdas import expression as ex
 from converters.lambdas import methods, operators
 from converters.lambdas.builder import Builder, weight
 from converters.lambdas.names import library, look_up
+from converters.lambdas.rules.asking import CONDITIONS, choose, has_attribute
 from converters.lambdas.rules.table import find_rule
-from converters.lambdas.values import Closure, Library, Method, RefusedError, Value, describe
+from converters.lambdas.values import Closure, Function, LayerObject, Library, Method, RefusedError, Value, describe
 
-__all__ = ["Function", "evaluate"]
+__all__ = ["Function", "Imported", "evaluate"]
 
 _MISSING: Final = object()
 _Ids = frozenset[int]
 
 
 @dataclasses.dataclass(frozen=True)
-class Function:
-    """A stored function with all that stands beside its bytecode.
+class Imported:
+    """What an import gives a name in a text that a user gives: the parts of its path, the library's first."""
 
-    function: its expression. free: values of closure variables by name. values: of arguments that have one: defaults,
-    the layer's `arguments`. unused: calls whose result the function does not use.
-    given: values of global names, for a function of a model in memory.
-    """
-
-    function: ex.Lambda
-    free: Mapping[str, Value] = dataclasses.field(default_factory=dict)
-    values: Mapping[str, Value] = dataclasses.field(default_factory=dict)
-    unused: tuple[ex.Node, ...] = ()
-    given: Mapping[str, Value] = dataclasses.field(default_factory=dict)
+    path: tuple[str, ...]
 
 
 def evaluate(stored: Function, inputs: Value, builder: Builder) -> Value:
@@ -243,8 +235,15 @@ class _Frame:
 
     def _name(self, name: str) -> Value:
         if name in self.run.stored.given:
-            return self.run.stored.given[name]
+            given = self.run.stored.given[name]
+            return given if not isinstance(given, Imported) else self._imported(given)
         return look_up(self.builder, name)
+
+    def _imported(self, given: Imported) -> Value:
+        of: Value = Library(given.path[0])
+        for part in given.path[1:]:
+            of = self._attribute(of, part)
+        return of
 
     def _attribute(self, of: Value, name: str) -> Value:
         return library(self.builder, of, name) if isinstance(of, Library) else methods.attribute(of, name)
@@ -273,10 +272,22 @@ class _Frame:
             return self._other(function, args, kwargs)
         if isinstance(function, Method):
             return methods.call(self.builder, function, args, kwargs)
+        if isinstance(function, LayerObject):
+            if len(args) != 1 or kwargs:
+                raise RefusedError(f"it calls {describe(function)} with more than its inputs")
+            return function.call(self.builder, args[0])
         if not isinstance(function, Library):
             raise RefusedError(f"it calls {describe(function)}, which is no function that is known")
         if function.path == "map":
             return self._map(args, kwargs)
+        if function.path in CONDITIONS:
+            return choose(self.builder, function.path, args, kwargs, lambda side: self.call(side, [], {}))
+        if function.path == "hasattr":
+            return has_attribute(args, kwargs)
+        if function.path == "getattr" and len(args) == 2 and isinstance(args[0], Library) and not kwargs:
+            if not isinstance(args[1], str):
+                raise RefusedError(f"it asks for the attribute {describe(args[1])}, where a name is needed")
+            return self._attribute(args[0], args[1])
         return find_rule(function.path).apply(self.builder, args, kwargs)
 
     def _map(self, args: Sequence[Value], kwargs: Mapping[str, Value]) -> Value:

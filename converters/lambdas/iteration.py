@@ -6,11 +6,11 @@ The third part of `instructions`, registered the same way.
 from __future__ import annotations
 
 from converters.lambdas import loops
+from converters.lambdas.code_object import BytecodeError, WrongVersion
 from converters.lambdas.expression import Attr, Call, Const, Name, Node, Raise, walk
 from converters.lambdas.lists import appended
 from converters.lambdas.loops import EXHAUSTED, YIELDED, Iter
 from converters.lambdas.machine import UNBOUND, Machine, on
-from converters.lambdas.marshal import BytecodeError, WrongVersion
 from converters.lambdas.opcodes import Instruction
 
 _LAZY = frozenset(["zip", "map", "enumerate", "reversed", "filter", "iter"])  # empty the second time, in Python 3

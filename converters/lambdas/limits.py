@@ -13,9 +13,10 @@ class Limits:
 
     config_bytes: of the model config as JSON text. values: in it, each of which takes far more memory than its text.
     depth: of nesting within it. members: of a zip archive.
-    objects: groups and tensors of an HDF5 file. bomb_bytes, bomb_ratio: a member or a tensor may declare at most
-    `bomb_ratio` times the bytes that are stored for it, once it declares more than `bomb_bytes`. seconds: for reading
-    one HDF5 file from end to end.
+    objects: groups and tensors of an HDF5 file. bomb_bytes, bomb_ratio: a member, or all tensors together, may declare
+    at most `bomb_ratio` times the bytes that are stored for it, once it declares more than `bomb_bytes`. seconds: for
+    reading one HDF5 file from end to end, by the clock; rate: bytes of it for each second of processor time that this
+    may take beyond the first.
     """
 
     config_bytes: int = 64 << 20
@@ -23,9 +24,10 @@ class Limits:
     depth: int = 200
     members: int = 10_000
     objects: int = 200_000
-    bomb_bytes: int = 256 << 20
-    bomb_ratio: int = 100
+    bomb_bytes: int = 32 << 20
+    bomb_ratio: int = 20
     seconds: float = 300.0
+    rate: int = 2 << 20
 
 
 def is_bomb(declared: int, stored: int, limits: Limits) -> bool:

@@ -10,16 +10,17 @@ from typing import Any, Final
 import numpy as np
 
 from converters.lambdas import expression as ex
+from converters.lambdas.code_object import BytecodeError
 from converters.lambdas.interpret import Function
-from converters.lambdas.marshal import BytecodeError
 from converters.lambdas.stored import StoredFunction, plain_value
 from converters.lambdas.symbolic import Decoded, decode, to_source
 from converters.lambdas.values import Library, RefusedError, Value
 
-__all__ = ["function_of", "lambda_layers"]
+__all__ = ["function_of", "lambda_layers", "read_function"]
 
 _MODULES: Final[Mapping[str, str]] = {
     "keras": "keras", "keras.backend": "K", "keras.ops": "ops", "keras.activations": "activations", "numpy": "np",
+    "keras.layers": "keras.layers",
     "math": "math", "tensorflow": "tf", "tensorflow.compat.v1": "tf1", "tensorflow.math": "tf.math",
     "tensorflow.nn": "tf.nn", "tensorflow.image": "tf.image", "tensorflow.linalg": "tf.linalg",
 }  # fmt: skip
@@ -53,7 +54,7 @@ def function_of(layer: Any) -> StoredFunction:
     function = layer.function
     if not isinstance(function, types.FunctionType):
         raise RefusedError(f"its function is {type(function).__name__}, not one written in Python")
-    stored = _read(function, 0)
+    stored = read_function(function, 0)
     values = {**stored.values, **{str(name): _value(value, 0) for name, value in (layer.arguments or {}).items()}}
     names = stored.function.positional
     if names:
@@ -62,7 +63,12 @@ def function_of(layer: Any) -> StoredFunction:
     return StoredFunction(whole, to_source(stored.function))
 
 
-def _read(function: types.FunctionType, depth: int) -> Function:
+def read_function(function: types.FunctionType, depth: int = 0) -> Function:
+    """A function in memory with its closure, defaults and the globals that it uses.
+
+    Raises:
+        RefusedError: it does what is not understood.
+    """
     if depth > _DEPTH:
         raise RefusedError(f"its functions call each other more than {_DEPTH} deep")
     try:
@@ -101,7 +107,7 @@ def _value(value: Any, depth: int) -> Value:
             return Library(_MODULES[path])
         raise RefusedError(f"it uses the module {value.__name__}, which is not known")
     if isinstance(value, types.FunctionType) and value.__module__.split(".")[0] not in ("keras", "tensorflow", "numpy"):
-        return _read(value, depth + 1)
+        return read_function(value, depth + 1)
     if isinstance(value, np.ndarray | np.generic):
         return value.item() if value.ndim == 0 else value
     if isinstance(value, tuple):

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from converters.lambdas.branches import State
+from converters.lambdas.code_object import BytecodeError, WrongVersion
 from converters.lambdas.expression import (
     Arg,
     Bool,
@@ -31,7 +32,6 @@ from converters.lambdas.expression import (
     walk,
 )
 from converters.lambdas.lists import appended, reaches
-from converters.lambdas.marshal import BytecodeError, WrongVersion
 from converters.lambdas.opcodes import Instruction
 
 if TYPE_CHECKING:

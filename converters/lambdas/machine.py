@@ -8,6 +8,7 @@ from typing import Final
 
 from converters.lambdas import loops
 from converters.lambdas.branches import Budget, Decisions, Path, State
+from converters.lambdas.code_object import BytecodeError, Code, ConstantSlice, WrongVersion, is_name
 from converters.lambdas.expression import (
     Arg,
     Call,
@@ -27,7 +28,6 @@ from converters.lambdas.handlers import only_raise
 from converters.lambdas.limits import show
 from converters.lambdas.lists import is_list
 from converters.lambdas.loops import Iter, Loop
-from converters.lambdas.marshal import VARARGS, VARKEYWORDS, BytecodeError, Code, ConstantSlice, WrongVersion, is_name
 from converters.lambdas.opcodes import Instruction, Version, disassemble
 
 __all__ = ["HANDLERS", "NULL", "UNBOUND", "Cell", "Cells", "Function", "Machine", "evaluate", "is_comprehension"]
@@ -116,7 +116,7 @@ def _lambda(function: Function, shared: Evaluation, closure: tuple[Node, ...]) -
     names, count = list(code.varnames), code.argcount + code.kwonly
     stars = names[count:]
     scope = shared.budget.scope()
-    arguments = names[: count + bool(code.flags & VARARGS) + bool(code.flags & VARKEYWORDS)]
+    arguments = names[: count + code.varargs + code.varkeywords]
     shown = {name: _argument(name, names) for name in arguments}
     variables: dict[str, Node] = {name: Arg(shown[name], scope) for name in arguments}
     variables.update(zip(code.freevars, closure, strict=True))
@@ -126,8 +126,8 @@ def _lambda(function: Function, shared: Evaluation, closure: tuple[Node, ...]) -
         positional=tuple(shown[name] for name in names[: code.argcount]),
         body=body,
         keyword=tuple(shown[name] for name in names[code.argcount : count]),
-        varargs=stars.pop(0) if code.flags & VARARGS else None,
-        varkeywords=stars.pop(0) if code.flags & VARKEYWORDS else None,
+        varargs=stars.pop(0) if code.varargs else None,
+        varkeywords=stars.pop(0) if code.varkeywords else None,
         posonly=code.posonly,
         defaults=machine.items(function.defaults) if function.defaults else (),
         keyword_defaults=machine.kwargs(function.keyword_defaults) if function.keyword_defaults else (),

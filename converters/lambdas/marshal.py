@@ -11,83 +11,22 @@ from __future__ import annotations
 import base64
 import binascii
 import dataclasses
-import keyword
 import re
 import struct
-import unicodedata
 from typing import Final
 
-from converters.errors import ModelError
+from converters.lambdas.code_object import (
+    BytecodeError,
+    BytecodeLimits,
+    Code,
+    ConstantSlice,
+    Version,
+    WrongVersion,
+    is_name,
+)
 from converters.lambdas.limits import show
 
-__all__ = ["BytecodeError", "BytecodeLimits", "Code", "Reading", "WrongVersion", "decode_text", "read_code"]
-
-Version = tuple[int, int]
-
-
-class BytecodeError(ModelError):
-    """Stored bytecode that is damaged, hostile, or beyond what is understood."""
-
-
-class WrongVersion(BytecodeError):  # noqa: N818 - a finding about one reading of several
-    """Bytecode that the Python version assumed for it could not have written."""
-
-
-@dataclasses.dataclass(frozen=True)
-class BytecodeLimits:
-    """Real Lambdas stay far below each of these; whatever exceeds one is refused.
-
-    size: bytes of the marshalled data. depth: of nesting in it. objects: in it, where a reference counts as much as
-    what it refers to, and text as one more per 16 characters. string: bytes of one string. digits: 15-bit digits of an
-    integer. steps: instructions evaluated. paths: ways through the branches that are open at once. nodes, levels: size
-    and nesting of the resulting expression, where a local counts as often as it is used.
-    """
-
-    size: int = 1 << 20
-    depth: int = 20
-    objects: int = 50_000
-    string: int = 1 << 16
-    digits: int = 70
-    steps: int = 20_000
-    paths: int = 64
-    nodes: int = 10_000
-    levels: int = 100
-
-
-@dataclasses.dataclass(frozen=True)
-class ConstantSlice:
-    """A slice among the constants, as Python 3.14 stores them."""
-
-    start: object
-    stop: object
-    step: object
-
-
-@dataclasses.dataclass(frozen=True)
-class Code:
-    """A function as stored. The file name, which would tell of its author's machine, is not kept.
-
-    varnames begins with the arguments: `argcount` positional ones (the first `posonly` by position only), then
-    `kwonly`, then *args and **kwargs if `flags` say so. slots and derefs are what the indices of local-variable and of
-    closure instructions count in. lines is the table of line numbers; handlers, that of exceptions.
-    """
-
-    name: str
-    argcount: int
-    posonly: int
-    kwonly: int
-    names: tuple[str, ...]
-    consts: tuple[object, ...]
-    varnames: tuple[str, ...]
-    freevars: tuple[str, ...]
-    cellvars: tuple[str, ...]
-    slots: tuple[str, ...]
-    derefs: tuple[str, ...]
-    bytecode: bytes
-    flags: int
-    stacksize: int
-    lines: bytes = b""
-    handlers: bytes = b""
+__all__ = ["LAYOUTS", "Outline", "Reading", "decode_text", "outline", "read_code"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,14 +37,28 @@ class Reading:
     code: Code
 
 
+@dataclasses.dataclass(frozen=True)
+class Outline:
+    """Where one layout finds what, whether or not it can read everything.
+
+    code: None if it cannot. sizes: the spans of sizes, counts, indices and integers, which decide how the bytes behind
+    them are read. contents: those of strings that the function's meaning can depend on; codes: those of instructions;
+    reals: those of floating-point numbers of 8 bytes.
+    """
+
+    code: Code | None
+    sizes: tuple[tuple[int, int], ...]
+    contents: tuple[tuple[int, int], ...]
+    codes: tuple[tuple[int, int], ...]
+    reals: tuple[tuple[int, int], ...]
+
+
 LAYOUTS: Final[tuple[tuple[Version, ...], ...]] = (
     ((2, 7),),
     ((3, 5), (3, 6), (3, 7)),
     ((3, 8), (3, 9), (3, 10)),
     ((3, 11), (3, 12), (3, 13), (3, 14)),
 )
-VARARGS: Final = 0x04
-VARKEYWORDS: Final = 0x08
 _BASE64: Final = re.compile(r"[A-Za-z0-9+/]+={0,2}")
 _REFERENCED: Final = 0x80
 _LOCAL, _CELL, _FREE = 0x20, 0x40, 0x80
@@ -132,7 +85,8 @@ def read_code(data: bytes, limits: BytecodeLimits | None = None) -> tuple[Readin
     """Every layout's reading of `data` that takes up the whole of it.
 
     Raises:
-        BytecodeError: if there is none, or the data exceeds a limit.
+        WrongVersion: if there is none.
+        BytecodeError: if the data exceeds a limit or does not begin as code does.
     """
     limits = limits or BytecodeLimits()
     if len(data) > limits.size:
@@ -147,8 +101,18 @@ def read_code(data: bytes, limits: BytecodeLimits | None = None) -> tuple[Readin
         except BytecodeError as error:
             reasons.append((reader.position, f"as that of Python {_span(versions)}, {error}"))
     if not readings:  # the layout that went furthest is the likeliest
-        raise BytecodeError(f"the stored function is damaged bytecode: {max(reasons)[1]}")
+        raise WrongVersion(f"the stored function is damaged bytecode: {max(reasons)[1]}")
     return tuple(readings)
+
+
+def outline(data: bytes, versions: tuple[Version, ...], limits: BytecodeLimits) -> Outline:
+    """Where the layout of these versions finds what in `data`; see `Outline`."""
+    reader = _Reader(data, versions[0], limits)
+    try:
+        code = reader.read()
+    except BytecodeError:
+        code = None
+    return Outline(code, tuple(reader.sizes), tuple(reader.contents), tuple(reader.codes), tuple(reader.reals))
 
 
 def _span(versions: tuple[Version, ...]) -> str:
@@ -166,6 +130,10 @@ class _Reader:
         self.spent = 0
         self.references: list[tuple[object, int]] = []  # (object, what it counts)
         self.interned: list[str | bytes] = []  # Python 2 refers to interned strings by a list of their own
+        self.sizes: list[tuple[int, int]] = []
+        self.contents: list[tuple[int, int]] = []
+        self.codes: list[tuple[int, int]] = []
+        self.reals: list[tuple[int, int]] = []
 
     def read(self) -> Code:
         code = self.item()
@@ -182,7 +150,9 @@ class _Reader:
         return self.data[self.position - count : self.position]
 
     def number(self, form: str = "<i") -> int:
-        return int(struct.unpack(form, self.take(struct.calcsize(form)))[0])
+        size = struct.calcsize(form)
+        self.sizes.append((self.position, self.position + size))
+        return int(struct.unpack(form, self.take(size))[0])
 
     def spend(self, count: int) -> None:
         self.spent += count
@@ -266,6 +236,7 @@ class _Reader:
         parts = []
         for _ in range(2 if char in "xy" else 1):
             if char in "gy":
+                self.reals.append((self.position, self.position + 8))
                 parts.append(float(struct.unpack("<d", self.take(8))[0]))
                 continue
             text = self.take(self.number("<B"))
@@ -285,6 +256,7 @@ class _Reader:
         if char in "aAzZ" and self.version < (3, 0):
             raise BytecodeError(f"it has an unknown type code {char!a}")
         count = self.number("<B") if char in "zZ" else self.number()
+        self.contents.append((self.position, self.position + count))
         raw = self.take(count)
         if count > self.limits.string:
             raise BytecodeError(f"it holds a string of more than {self.limits.string} bytes")
@@ -306,6 +278,8 @@ class _Reader:
     def code(self) -> Code:
         numbers = {field: self.number() for field in _fields(self.version)}
         raw = self.item()
+        if self.contents and self.contents[-1][1] == self.position:  # not a reference to an earlier one
+            self.codes.append(self.contents.pop())
         consts = self.item()
         names = self.names()
         if self.version >= (3, 11):
@@ -320,12 +294,13 @@ class _Reader:
         else:
             varnames, freevars, cellvars = self.names(), self.names(), self.names()
             slots, derefs = varnames, cellvars + freevars
-        self.item()  # the file name: dropped
-        name = self.item()
+        windows = _is_windows(self.aside())  # the file name itself is dropped
+        name = self.aside()
         if self.version >= (3, 11):
-            self.item()  # the qualified name
-        self.number()  # the first line
-        lines = self.item()
+            self.aside()  # the qualified name
+        self.take(4)  # the first line
+        # Only 3.8 to 3.10, which share a layout, are told apart by their tables of lines.
+        lines = self.item() if (3, 8) <= self.version < (3, 11) else self.aside()
         handlers = self.item() if self.version >= (3, 11) else b""
         # Python 2's str is what other versions call bytes, and reads as text above where it is ASCII.
         raw, lines = _as_bytes(raw), _as_bytes(lines)
@@ -350,9 +325,17 @@ class _Reader:
             stacksize=numbers["stacksize"],
             lines=lines,
             handlers=handlers,
+            windows=windows,
         )
         _check(code, numbers.get("nlocals", len(varnames)))
         return code
+
+    def aside(self) -> object:
+        """An item on whose text the function's meaning does not depend."""
+        before = len(self.contents)
+        value = self.item()
+        del self.contents[before:]
+        return value
 
     def names(self) -> tuple[str, ...]:
         value = self.item()
@@ -370,12 +353,6 @@ class _Reader:
         return is_name(name) or (name.startswith(".") and name[1:].isdecimal() and len(name) < 9)
 
 
-def is_name(name: str) -> bool:
-    """Whether text is a name that means the same wherever it is written."""
-    plain = len(name) <= 200 and name.isidentifier() and not keyword.iskeyword(name)
-    return plain and unicodedata.normalize("NFKC", name) == name
-
-
 def _fields(version: Version) -> tuple[str, ...]:
     if version < (3, 0):
         return ("argcount", "nlocals", "stacksize", "flags")
@@ -386,12 +363,21 @@ def _fields(version: Version) -> tuple[str, ...]:
     return ("argcount", "posonly", "kwonly", "stacksize", "flags")
 
 
+def _is_windows(path: object) -> bool | None:
+    """Whether the path of a source file is one of Windows; None where that cannot be told."""
+    if not isinstance(path, str):
+        return None
+    if re.match(r"[A-Za-z]:[/\\]|//|\\\\", path):
+        return True
+    return False if path.startswith("/") else None
+
+
 def _as_bytes(value: object) -> object:
     return value.encode("ascii", "replace") if isinstance(value, str) else value
 
 
 def _check(code: Code, nlocals: int) -> None:
-    arguments = code.argcount + code.kwonly + bool(code.flags & VARARGS) + bool(code.flags & VARKEYWORDS)
+    arguments = code.argcount + code.kwonly + code.varargs + code.varkeywords
     counts = (code.argcount, code.posonly, code.kwonly, code.stacksize, code.flags)
     if min(counts) < 0 or code.posonly > code.argcount or arguments > len(code.varnames):
         raise BytecodeError("its numbers of arguments make no sense")

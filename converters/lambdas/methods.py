@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -19,6 +20,8 @@ __all__ = ["attribute", "call"]
 _OPERATORS: Final[Mapping[str, str]] = {
     "__add__": "+", "__sub__": "-", "__mul__": "*", "__truediv__": "/", "__pow__": "**", "__matmul__": "@",
 }  # fmt: skip
+_PLAIN_FIELDS: Final = re.compile(r"(?:[^{}]|\{\w*\})*")
+_TEXT: Final = 1000  # characters
 
 
 def attribute(of: Value, name: str) -> Value:
@@ -65,6 +68,8 @@ def attribute(of: Value, name: str) -> Value:
                 return Method(of, name)
     if isinstance(of, str) and name in ("base_dtype", "as_numpy_dtype", "name"):  # of a dtype
         return of
+    if isinstance(of, str) and name == "format":
+        return Method(of, name)
     if isinstance(of, dict) and name in ("get", "keys", "values", "items"):
         return Method(of, name)
     raise RefusedError(f"it uses .{name} of {describe(of)}, which is not known")
@@ -89,6 +94,8 @@ def call(builder: Builder, method: Method, args: Sequence[Value], kwargs: Mappin
             return of.reshape(sizes)
         except ValueError as error:
             raise RefusedError(f"it reshapes a constant: {error}") from error
+    if isinstance(of, str) and name == "format":
+        return _format(of, args, kwargs)
     if isinstance(of, dict) and name == "get" and len(args) in (1, 2) and not kwargs:
         return of.get(args[0], *args[1:]) if isinstance(args[0], str | int) else None
     if not args and not kwargs:
@@ -105,6 +112,18 @@ def call(builder: Builder, method: Method, args: Sequence[Value], kwargs: Mappin
         if isinstance(of, dict):
             return list(getattr(of, name)())
     raise RefusedError(f"it calls .{name} of {describe(of)} in a way that is not understood")
+
+
+def _format(of: str, args: Sequence[Value], kwargs: Mapping[str, Value]) -> str:
+    """Text with whole numbers and texts in it, which all Pythons write alike."""
+    values = [*args, *kwargs.values()]
+    plain = all(isinstance(value, str | int) and not isinstance(value, bool) for value in values)
+    if not plain or not _PLAIN_FIELDS.fullmatch(of) or len(of) + sum(len(str(value)) for value in values) > _TEXT:
+        raise RefusedError(f"it formats the text {describe(of)} in a way that is not understood")
+    try:
+        return of.format(*args, **kwargs)
+    except (IndexError, KeyError, ValueError) as error:
+        raise RefusedError(f"it formats the text {describe(of)}: {error}") from error
 
 
 def _set_shape(of: Tensor, shape: Value) -> None:

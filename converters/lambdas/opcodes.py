@@ -11,10 +11,10 @@ import functools
 from collections.abc import Iterator
 from typing import Final
 
-from converters.lambdas.marshal import Code, WrongVersion
+from converters.lambdas.code_object import Code, WrongVersion
 from converters.lambdas.opcode_tables import ARGUMENT, CACHE, OPCODES
 
-__all__ = ["BINARY", "COMPARISONS", "VERSIONS", "Instruction", "disassemble"]
+__all__ = ["BINARY", "COMPARISONS", "VERSIONS", "Instruction", "disassemble", "opcode_places"]
 
 Version = tuple[int, int]
 VERSIONS: Final = tuple(sorted(OPCODES))
@@ -28,6 +28,7 @@ _JUMPS: Final = ("JUMP", "POP_JUMP", "FOR_ITER", "SEND", "SETUP_LOOP", "SETUP_EX
 _ABSOLUTE: Final = ("JUMP_ABSOLUTE", "JUMP_IF", "POP_JUMP", "CONTINUE_LOOP")
 _CONSTS: Final = ("LOAD_CONST", "RETURN_CONST", "KW_NAMES")
 _NAMES: Final = ("LOAD_NAME", "LOAD_GLOBAL", "LOAD_ATTR", "LOAD_METHOD", "STORE_ATTR", "STORE_GLOBAL", "STORE_NAME")
+_OPTIMISED: Final = 0x01  # of a code object whose local variables have numbers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +71,27 @@ def disassemble(code: Code, version: Version) -> tuple[Instruction, ...]:
             raise WrongVersion(f"{instruction.name} jumps to {instruction.target}, where no instruction begins")
         _check_index(instruction, code, version)
     return found
+
+
+def opcode_places(raw: bytes | bytearray, version: Version) -> Iterator[tuple[int, frozenset[int]]]:
+    """The place of each opcode, and which of all opcodes can stand there by the cache entries behind it.
+
+    A place that changes once it has been given decides where the next one is: up to 3.5 opcodes differ in length.
+    """
+    table, cache = _table(version), CACHE.get(version, {})
+    plain = {code for code, name in table.items() if name != "CACHE" and not name.endswith("_NAME")}
+    plain |= {code for code, name in table.items() if name == "IMPORT_NAME"}
+    cached = frozenset(code for code in plain if cache.get(table[code]))
+    at = 0
+    while at < len(raw):
+        if version < (3, 6):
+            yield at, frozenset(plain)
+            at += 3 if raw[at] >= ARGUMENT[version] else 1
+            continue
+        if version < (3, 11) or raw[at] != 0:
+            behind = raw[at + 2 : at + 4] == b"\0\0" and version >= (3, 11)
+            yield at, cached if behind else frozenset(plain - cached)
+        at += 2
 
 
 def _old(raw: bytes, version: Version) -> Iterator[Instruction]:
@@ -138,6 +160,8 @@ def _target(name: str, arg: int, after: int, version: Version) -> int | None:
 
 def _check_index(instruction: Instruction, code: Code, version: Version) -> None:
     name, arg = instruction.name, instruction.arg
+    if name.endswith("_NAME") and code.flags & _OPTIMISED and name != "IMPORT_NAME":
+        raise WrongVersion(f"{name} is none of a function's instructions")
     count = None
     if name in _CONSTS:
         count = len(code.consts)

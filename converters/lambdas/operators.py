@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import operator
 from collections.abc import Callable, Mapping
 from types import EllipsisType
@@ -170,6 +171,8 @@ def like(builder: Builder, value: Value, other: Value) -> Value:
             raise RefusedError(
                 f"it combines {describe(other)} of {other.dtype} with {value!r}, which TensorFlow refuses"
             )
+        if isinstance(other, Tensor) and not isinstance(value, Tensor) and not _holds(other.dtype, value):
+            raise RefusedError(f"it combines {describe(other)} with {value!r}, which {other.dtype} does not hold")
         return value
     if isinstance(value, np.ndarray | np.generic | list | tuple) and not isinstance(value, Shape):
         array = builder.constant(value)
@@ -181,6 +184,17 @@ def like(builder: Builder, value: Value, other: Value) -> Value:
     if isinstance(value, Shape) and all(isinstance(size, int) for size in value):
         return like(builder, list(value), other)
     raise RefusedError(f"it computes with {describe(value)}, which is not understood")
+
+
+def _holds(dtype: str, value: float) -> bool:
+    """Whether a number is within a dtype's range; what is too large for a half float alone is infinite in Keras too."""
+    if "int" in dtype:
+        return bool(np.iinfo(dtype).min <= value <= np.iinfo(dtype).max)
+    if "float" not in dtype:
+        return True
+    kind = np.float64 if dtype == "float64" else np.float32
+    with np.errstate(over="ignore"):
+        return not math.isfinite(value) or bool(np.isfinite(kind(value)))
 
 
 def _numpy_dtype(dtype: str) -> str:

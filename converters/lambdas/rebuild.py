@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
 from converters.errors import ModelError
-from converters.lambdas import drift, hard_sigmoid
+from converters.lambdas import drift, hard_sigmoid, local
 from converters.lambdas.archive import layer_name
 from converters.lambdas.gone import GONE, call_recurrent, is_recurrent
 from converters.lambdas.graph import Graph, Part, Path, cannot_build, single
@@ -80,6 +80,8 @@ class Rebuilder:
         if name in GONE and len(call.args) == 1:
             self.notes.setdefault(f"layer {show('/'.join(path))}: {name}, which Keras 3 has not, became operations")
             return None, [GONE[name](call.args[0], entry["config"], self.unique)]
+        if name in local.LOCAL and len(call.args) == 1:
+            return self._local(path, entry, made, call.args[0])
         if made is None:
             made = self._late(path, entry, call)
         for value in keras.tree.flatten([call.args, dict(call.kwargs)]):
@@ -101,6 +103,30 @@ class Rebuilder:
         except (ValueError, TypeError, AttributeError, KeyError, IndexError, NotImplementedError) as error:
             raise cannot_build(path, error) from error
 
+    def _local(
+        self, path: Path, entry: Mapping[str, Any], made: Part | None, tensor: Any
+    ) -> tuple[Part | None, list[Any]]:
+        """A LocallyConnected layer: its windows, an EinsumDense, and perhaps its activation."""
+        import keras
+
+        name, where = str(entry["class_name"]), show("/".join(path))
+        linear = hard_sigmoid.take_out(entry)
+        if not isinstance(tensor, keras.KerasTensor):
+            raise ModelError(f"layer {where}, a {name}, is not called on one tensor")
+        config = {**linear["config"], "name": layer_name(dict(entry))}
+        try:
+            if made is None:
+                layer = local.layer(name, config, tuple(tensor.shape))
+                made = Part(layer_name(dict(entry)), layer, was=name)
+            output = made.layer(local.windows(name, config, tensor, self.unique))
+        except (ValueError, TypeError, AttributeError, KeyError, IndexError) as error:
+            raise cannot_build(path, error) from error
+        self.notes.setdefault(f"layer {where}: {name}, which Keras 3 has not, became slices and an EinsumDense")
+        if linear is not entry:
+            self._split.add(path)
+            output = hard_sigmoid.after(output, path[-1], self.unique)
+        return made, [output]
+
     def part(self, path: Path, entry: Mapping[str, Any]) -> Part | None:
         """The layer of one entry of a model, or None if it can be built only when it is called."""
         known = json.dumps([layer_name(dict(entry)), _unshared(entry.get("config"))], sort_keys=True, default=str)
@@ -113,7 +139,7 @@ class Rebuilder:
 
     def _part(self, path: Path, entry: Mapping[str, Any]) -> Part | None:
         name, inner = str(entry.get("class_name")), entry.get("config")
-        if is_replaced(entry) or name in GONE or self._samples_corners(entry):
+        if is_replaced(entry) or name in GONE or name in local.LOCAL or self._samples_corners(entry):
             return None
         if name in REMOVED_LAYERS and name not in drift.RENAMED:
             raise ModelError(f"layer {show('/'.join(path))} is a {name}, which Keras 3 no longer has")
@@ -148,6 +174,10 @@ class Rebuilder:
             self._split.add(path)
             self.notes.setdefault(
                 f"layer {where}: Keras 2's hard_sigmoid, which Keras 3 changed, became clip(0.2 x + 0.5)"
+            )
+        if str(entry["class_name"]).startswith("CuDNN"):
+            self.notes.setdefault(
+                f"layer {where}: {entry['class_name']}, which Keras 3 has not, became {type(part.layer).__name__}"
             )
         if hard_sigmoid.in_gates(entry):
             self._gated.append(part.layer)
@@ -204,7 +234,8 @@ class Rebuilder:
             of_layers = module is None or str(module).startswith(("keras.layers", "keras.src.layers"))
             # An HDF5 file of Keras 3 calls the operation Multiply as it calls the layer, which says if it is trained.
             operation = module is None and self.era.keras >= 3 and "trainable" not in entry["config"]
-            if name not in LAYERS or not of_layers or operation:
+            operation = operation and _module_of(name) is not None
+            if drift.RENAMED.get(name, name) not in LAYERS or not of_layers or operation:
                 return keras.saving.deserialize_keras_object(_with_module(_alone(entry)))
             name, config = drift.mend(name, self._inner(entry["config"], path), self.era.keras)
             return getattr(keras.layers, name).from_config(config)
@@ -223,7 +254,8 @@ class Rebuilder:
         return mended
 
     def _mended(self, entry: Any, path: Path) -> Any:
-        if not isinstance(entry, dict) or entry.get("class_name") not in LAYERS:
+        name = str(entry.get("class_name")) if isinstance(entry, dict) else ""
+        if drift.RENAMED.get(name, name) not in LAYERS:
             return entry
         name, config = drift.mend(entry["class_name"], self._inner(entry["config"], path), self.era.keras)
         return {"class_name": name, "config": config, "module": "keras.layers", "registered_name": None}
@@ -266,7 +298,8 @@ class Rebuilder:
         trainable = config.get("trainable") if isinstance(config, dict) else None
         extra = {} if trainable is None else {"trainable": trainable}
         try:
-            if len(parts) == len(rest) and not any((*path, layer_name(entry)) in self._split for entry in rest):
+            more = any((*path, layer_name(each)) in self._split or each["class_name"] in local.LOCAL for each in rest)
+            if len(parts) == len(rest) and not more:
                 model = keras.Sequential([inputs, *(part.layer for part in parts)], name=name, **extra)
             else:
                 model = keras.Model(inputs, single(outputs), name=name, **extra)
@@ -304,10 +337,13 @@ def _with_module(entry: dict[str, Any]) -> dict[str, Any]:
 
     if entry.get("module") is not None or entry["class_name"] in keras.saving.get_custom_objects():
         return entry
-    for module in sorted(OPERATIONS):
-        if hasattr(sys.modules.get(module), str(entry["class_name"])):
-            return {**entry, "module": module, "registered_name": entry["class_name"]}
-    return entry
+    module = _module_of(str(entry["class_name"]))
+    return entry if module is None else {**entry, "module": module, "registered_name": entry["class_name"]}
+
+
+def _module_of(name: str) -> str | None:
+    """The module that holds an operation of keras.ops."""
+    return next((module for module in sorted(OPERATIONS) if hasattr(sys.modules.get(module), name)), None)
 
 
 def _sequential_layers(config: Any) -> list[dict[str, Any]]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import types
 from collections.abc import Mapping
 from typing import Any, Final
 
 from converters.errors import ModelError, OptionError
-from converters.lambdas import rawops
+from converters.lambdas import masks, rawops
 from converters.lambdas.builder import Builder, Spent
 from converters.lambdas.interpret import evaluate
 from converters.lambdas.keras_names import RAW_LAYERS
@@ -16,7 +17,7 @@ from converters.lambdas.live import function_of
 from converters.lambdas.nodes import LayerCall
 from converters.lambdas.rules.sizes import sizes_tensor
 from converters.lambdas.rules.table import find_rule
-from converters.lambdas.stored import StoredFunction, from_source, function_name, stored_function
+from converters.lambdas.stored import StoredFunction, from_function, from_source, function_name, stored_function
 from converters.lambdas.values import Era, RefusedError, Sizes, Tensor, Value, describe
 
 __all__ = ["Refused", "Replaced", "Replacer"]
@@ -51,19 +52,26 @@ class Refused:
 class Replacer:
     """`rebuild.Replace`: makes the operations, and remembers what it replaced and what it refused.
 
-    functions: what a user gives for a function that the file does not hold, by its name or by the layer's: the text of
-    a lambda, or a Keras layer. taken: names that operations must not get. live: Lambda layers in memory by path.
+    functions: what a user gives for a function that the file does not hold, by its name or by the layer's: its text, a
+    function of Python's, which is read and not called, or a Keras layer. taken: names that operations must not get.
+    live: Lambda layers in memory by path. masks: whether masks of sequences go about in the model.
     """
 
     def __init__(
-        self, era: Era, functions: Mapping[str, Any], taken: set[str], live: Mapping[Path, Any] | None = None
+        self,
+        era: Era,
+        functions: Mapping[str, Any],
+        taken: set[str],
+        live: Mapping[Path, Any] | None = None,
+        masks: bool = False,
     ) -> None:
-        self.era, self.functions, self.taken, self.live = era, functions, taken, live or {}
+        self.era, self.functions, self.taken, self.live, self.masks = era, functions, taken, live or {}, masks
         self.replaced: dict[Path, Replaced] = {}
         self.refused: dict[Path, Refused] = {}
         self.used: set[str] = set()
         self.spent = Spent()
         self._stored: dict[Path, StoredFunction] = {}
+        self._named: dict[str, set[Path]] = {}
 
     def resolve(self, path: Path, layer: Mapping[str, Any]) -> None:
         """Read the function of a Lambda before anything is built, so that all that cannot be read are known at once."""
@@ -71,8 +79,11 @@ class Replacer:
         if not isinstance(config, dict):
             self.refused[path] = Refused(line("/".join(path)), "it has no config")
             return
+        named = function_name(config)
+        if named is not None:
+            self._named.setdefault(named, set()).add(path)
         given = self._given(path, config)
-        if given is not None and not isinstance(given, str):
+        if given is not None and not isinstance(given, str | types.FunctionType):
             return
         try:
             self._function(path, config)
@@ -83,7 +94,7 @@ class Replacer:
 
     def __call__(self, path: Path, layer: Mapping[str, Any], call: LayerCall) -> list[Any]:
         """See `rebuild.Replace`."""
-        builder = Builder(self.era, spent=self.spent)
+        builder = Builder(self.era, spent=self.spent, masks=self.masks)
         source = ""
         try:
             if not isinstance(layer.get("config"), dict):
@@ -106,22 +117,33 @@ class Replacer:
 
     def _lambda(self, builder: Builder, path: Path, config: Mapping[str, Any], call: LayerCall) -> tuple[Value, str]:
         given = self._given(path, config)
+        self._assume_one(builder, path, config)
         inputs = call.args[0] if call.args else None
         said = {name: value for name, value in call.kwargs.items() if _holds_something(value)}
         extra = set(said) - {"training", "mask"}
         if len(call.args) != 1 or extra:
             raise RefusedError(f"it is called with more than its inputs: {', '.join(sorted(extra)) or len(call.args)}")
-        if given is not None and not isinstance(given, str):
+        if given is not None and not isinstance(given, str | types.FunctionType):
             return builder.call(lambda: given(inputs), f"{given.name}({type(given).__name__})"), type(given).__name__
         stored = self._function(path, config)
+        for assumption in stored.assumptions:
+            builder.assume(assumption)
+        if self.masks and self.era.keeps_mask is False and path not in self.live:
+            builder.assume("the layer has no mask function of its own, which this Keras would not write down")
         function = stored.function
         names = function.function.positional
         if "mask" in (*names[1:], *function.function.keyword):  # Keras gives it to a function that asks for it
-            mask = _wrapped(said["mask"], "mask") if "mask" in said else None
-            if mask is None:
-                builder.assume("no mask reaches the layer")
+            mask = _wrapped(said["mask"], "mask") if "mask" in said else masks.mask_of(builder, inputs)
             function = dataclasses.replace(function, values={**function.values, "mask": mask})
         return evaluate(function, _wrapped(inputs, names[0] if names else "x"), builder), stored.source
+
+    def _assume_one(self, builder: Builder, path: Path, config: Mapping[str, Any]) -> None:
+        """Note where one function is given for several layers whose functions the file calls by one name."""
+        name = function_name(config)
+        if name is not None and name in self.functions and not {"/".join(path), path[-1]} & self.functions.keys():
+            layers = len(self._named.get(name, ()))
+            if layers > 1:
+                builder.assume(f"the function {name!r} that was given is that of all {layers} layers which name one so")
 
     def _given(self, path: Path, config: Mapping[str, Any]) -> Any:
         for name in ("/".join(path), path[-1], function_name(config)):
@@ -134,13 +156,16 @@ class Replacer:
         if path not in self._stored:
             given, name = self._given(path, config), function_name(config)
             if isinstance(given, str):
-                self._stored[path] = from_source(given, config)
+                names = [each for each in (name, "/".join(path), path[-1]) if each is not None]
+                self._stored[path] = from_source(given, config, names)
+            elif isinstance(given, types.FunctionType):
+                self._stored[path] = from_function(given, config)
             elif given is None and path in self.live:
                 self._stored[path] = function_of(self.live[path])
             elif given is None and name is not None:
                 raise RefusedError(
                     f"it calls the function {name!r}, of which the file holds the name only; give what that computes "
-                    f"with --function {name}='lambda t: ...'"
+                    f"with --function {name}='lambda t: ...', or with --function {path[-1]}=... for this layer alone"
                 )
             elif given is None:
                 self._stored[path] = stored_function(config)
@@ -158,8 +183,6 @@ class Replacer:
         self.replaced[path] = new
 
     def _outputs(self, builder: Builder, path: Path, made: Value, raw: bool) -> tuple[list[Any], str]:
-        import keras
-
         if raw and not isinstance(made, Tensor) and type(made) not in (list, tuple):
             return [made], describe(made)  # a shape, for other raw operations
         parts = list(made) if type(made) in (list, tuple) else [made]
@@ -173,7 +196,9 @@ class Replacer:
             if not isinstance(part, Tensor):
                 raise RefusedError(f"it returns {describe(part)}, where a tensor is needed")
             if id(part.keras._keras_history.operation) not in own:  # the input itself: the layer keeps its place
-                parts[index] = builder.layer(keras.layers.Identity(), part, text=part.text)
+                parts[index] = masks.give(builder, part, passed=True)
+            else:
+                parts[index] = masks.give(builder, part, passed=False)
         self._name(builder, path[-1], parts[0].keras._keras_history.operation)
         texts = [part.text for part in parts]
         return [part.keras for part in parts], texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"

@@ -11,6 +11,8 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
 from converters.errors import CbamError, ModelError, OptionError
+from converters.lambdas import masks
+from converters.lambdas.apart import set_apart
 from converters.lambdas.archive import ModelArchive, iter_layers, layer_name, read_archive
 from converters.lambdas.graph import Part
 from converters.lambdas.limits import Limits, line, show
@@ -71,8 +73,8 @@ def rewrite(
     """The model of a `.keras` or HDF5 file with operations in the place of its Lambda layers; the file is only read.
 
     Args:
-        functions: for functions that the file does not hold, by their name or by the layer's: the text of a lambda,
-            which is parsed and not run, or a Keras layer.
+        functions: for functions that the file does not hold, by their name or by the layer's: the text of a lambda or
+            of a file that defines it, or the function itself, which are read and not run; or a Keras layer.
         registered: names of classes registered with Keras that the file may use, as `trust.check_trusted` takes them.
         on_step: told what is being done, before it is done.
         optimizer: keep the loss and the optimizer's state where this Keras understands them.
@@ -99,14 +101,15 @@ def rewrite_archive(
     if archive.backend == "theano":
         raise ModelError(f"{archive.path} was saved on Theano, whose convolutions are mirrored; save it on TensorFlow")
     stored = check_links(archive, limits)
-    on_step("starting TensorFlow")
+    on_step("starting Keras")
     era, taken = era_of(archive.config, archive.keras_version), _taken(archive.config)
+    masked = masks.makes_masks(archive.config)
     on_step(f"rebuilding {archive.path.name}")
     still = _without_states(archive.config)
     if still != archive.config:  # measured first, since states take memory at once
-        _weightless(archive, still, Replacer(era, functions or {}, set(taken)), stored)
+        _weightless(archive, still, Replacer(era, functions or {}, set(taken), masks=masked), stored)
         _forget_weights()
-    replacer = Replacer(era, functions or {}, set(taken))
+    replacer = Replacer(era, functions or {}, set(taken), masks=masked)
     try:
         rebuilder, part = _weightless(archive, archive.config, replacer, stored)
         _fill(str(archive.path))
@@ -114,14 +117,16 @@ def rewrite_archive(
         if still == archive.config or "stateless scope" not in str(error):
             raise
         # States are variables of given values, which the scope does not take.
-        replacer = Replacer(era, functions or {}, set(taken))
+        replacer = Replacer(era, functions or {}, set(taken), masks=masked)
         rebuilder, part = _rebuild(str(archive.path), archive.config, replacer)
     on_step("restoring the weights")
     restore(archive, part, {path[-1] for path in replacer.replaced})
     rebuilder.finish()
+    part.layer, copied = set_apart(part.layer)
+    notes = [*rebuilder.notes, *map(_copied, copied)]
     dropped = keep_optimizer(archive, part, era.keras) if optimizer else ""
-    notes = (*rebuilder.notes, *([dropped] if dropped else []))
-    return RewriteResult(part.layer, tuple(replacer.replaced.values()), notes)
+    notes += [dropped] if dropped else []
+    return RewriteResult(part.layer, tuple(replacer.replaced.values()), tuple(notes))
 
 
 def rewrite_model(model: Any, functions: Mapping[str, Any] | None = None) -> RewriteResult:
@@ -141,11 +146,19 @@ def rewrite_model(model: Any, functions: Mapping[str, Any] | None = None) -> Rew
         config = json.loads(json.dumps(keras.saving.serialize_keras_object(model)))  # as a file would hold it
     except (TypeError, ValueError, AttributeError, NotImplementedError) as error:
         raise ModelError(f"{model.name}: Keras cannot tell its config: {str(error).splitlines()[0][:300]}") from error
-    era = Era(3, 2, _data_format(config), True)
-    replacer = Replacer(era, functions or {}, _taken(config), lambda_layers(model))
+    era = Era(3, 2, _data_format(config), True, True)
+    replacer = Replacer(era, functions or {}, _taken(config), lambda_layers(model), masks.makes_masks(config))
     rebuilder, part = _rebuild(model.name, config, replacer)
     copy_weights(model, part)
-    return RewriteResult(part.layer, tuple(replacer.replaced.values()), tuple(rebuilder.notes))
+    made, copied = set_apart(part.layer)
+    return RewriteResult(made, tuple(replacer.replaced.values()), (*rebuilder.notes, *map(_copied, copied)))
+
+
+def _copied(name: str) -> str:
+    return (
+        f"model {show(name)}: shares layers with a model around or beside it, which Keras 3 cannot write; it "
+        "has copies of them with the same weights"
+    )
 
 
 def _weightless(
@@ -270,11 +283,11 @@ def era_of(config: dict[str, Any], keras_version: str | None) -> Era:
     if not found:
         centred: bool | None = None
     elif version.startswith("2.2.4-tf"):
-        inputs = (layer["config"] for _, layer in iter_layers(config) if layer["class_name"] == "InputLayer")
+        inputs = (layer.get("config") for _, layer in iter_layers(config) if layer["class_name"] == "InputLayer")
         centred = True if any(isinstance(each, dict) and "ragged" in each for each in inputs) else None
     else:
         centred = tensorflow == 2
-    return Era(3 if major >= 3 else 2, tensorflow, _data_format(config), centred)
+    return Era(3 if major >= 3 else 2, tensorflow, _data_format(config), centred, masks.keeps(keras_version))
 
 
 def _data_format(config: dict[str, Any]) -> str | None:

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-import ast
 import dataclasses
-from collections.abc import Mapping
+import types
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from converters.lambdas import expression as ex
+from converters.lambdas.code_object import BytecodeError
 from converters.lambdas.interpret import Function
-from converters.lambdas.marshal import BytecodeError, decode_text
+from converters.lambdas.marshal import decode_text
 from converters.lambdas.source_text import parse_function
-from converters.lambdas.symbolic import decode, to_source
+from converters.lambdas.symbolic import to_source
 from converters.lambdas.values import Closure, RefusedError, Value
+from converters.lambdas.windows import decode_stored
 
-__all__ = ["StoredFunction", "from_source", "function_name", "plain_value", "stored_function"]
+__all__ = ["StoredFunction", "from_function", "from_source", "function_name", "plain_value", "stored_function"]
 
 
 @dataclasses.dataclass(frozen=True)
 class StoredFunction:
-    """A Lambda's function, and its text as Python for people to read."""
+    """A Lambda's function, its text as Python for people to read, and what was taken for granted in reading it."""
 
     function: Function
     source: str
+    assumptions: tuple[str, ...] = ()
 
 
 def function_name(config: Mapping[str, Any]) -> str | None:
@@ -43,7 +46,7 @@ def stored_function(config: Mapping[str, Any]) -> StoredFunction:
         raise RefusedError("it computes a mask for the layers after it")
     code, defaults, closure = _parts(config)
     try:
-        decoded = decode(decode_text(code))
+        decoded, assumptions = decode_stored(decode_text(code))
     except BytecodeError as error:
         raise RefusedError(str(error)) from error
     function = decoded.function
@@ -56,28 +59,35 @@ def stored_function(config: Mapping[str, Any]) -> StoredFunction:
         raise RefusedError(f"the file holds {len(cells)} of the values of its {len(decoded.closure)} closure variables")
     free = dict(zip(decoded.closure, cells, strict=False))
     stored = Function(function, {name: free[name] for name in decoded.free}, values, decoded.unused)
-    return StoredFunction(stored, _text(stored, config))
+    return StoredFunction(stored, _text(stored), assumptions)
 
 
-def from_source(text: str, config: Mapping[str, Any]) -> StoredFunction:
-    """The function that a user gives for a Lambda, with the layer's `arguments`.
+def from_source(text: str, config: Mapping[str, Any], names: Sequence[str] = ()) -> StoredFunction:
+    """The function that a user gives for a Lambda, with the layer's `arguments`; names: what the text may call it.
 
     Raises:
-        OptionError: the text is no lambda of the kind that is understood.
+        OptionError: the text is no function of the kind that is understood.
     """
-    function = parse_function(text)
-    names = function.positional[len(function.positional) - len(function.defaults) :]
-    pairs = [*zip(names, function.defaults, strict=True), *function.keyword_defaults]
-    values: dict[str, Value] = {name: _literal(default) for name, default in pairs}
-    values.update(_arguments(config))
-    return StoredFunction(Function(function, {}, values), to_source(function))
+    return _with_arguments(parse_function(text, names), config)
 
 
-def _literal(node: ex.Node) -> Value:
-    try:
-        return ast.literal_eval(to_source(node))
-    except ValueError as error:
-        raise RefusedError(f"the default {to_source(node)} is no plain value") from error
+def from_function(function: types.FunctionType, config: Mapping[str, Any]) -> StoredFunction:
+    """As `from_source`, of a function in memory, which is read and not called.
+
+    Raises:
+        RefusedError: it does what is not understood.
+    """
+    from converters.lambdas.live import read_function
+
+    return _with_arguments(read_function(function), config)
+
+
+def _with_arguments(given: Function, config: Mapping[str, Any]) -> StoredFunction:
+    values = {**given.values, **_arguments(config)}
+    if given.function.positional:
+        values.pop(given.function.positional[0], None)  # the inputs are always given
+    stored = dataclasses.replace(given, values=values)
+    return StoredFunction(stored, _text(stored))
 
 
 def _parts(config: Mapping[str, Any]) -> tuple[str, Any, Any]:
@@ -158,10 +168,9 @@ def _array(value: Any, dtype: Any = None) -> Value:
     return array.item() if array.ndim == 0 else array
 
 
-def _text(stored: Function, config: Mapping[str, Any]) -> str:
+def _text(stored: Function) -> str:
     """The function as Python, with the values that stand beside its bytecode written behind it."""
     beside = {**stored.free, **{name: value for name, value in stored.values.items() if not isinstance(value, Closure)}}
-    del config
     notes = ", ".join(f"{name}={_short(value)}" for name, value in beside.items())
     return to_source(stored.function) + (f"  # {notes}" if notes else "")
 

@@ -10,9 +10,10 @@ import dataclasses
 
 from converters.lambdas import control, instructions, iteration
 from converters.lambdas.branches import Budget
+from converters.lambdas.code_object import BytecodeError, BytecodeLimits, Code, WrongVersion
 from converters.lambdas.expression import Call, Free, Lambda, Node, children, measure, walk
 from converters.lambdas.machine import evaluate
-from converters.lambdas.marshal import BytecodeError, BytecodeLimits, Code, WrongVersion, read_code
+from converters.lambdas.marshal import read_code
 from converters.lambdas.printer import to_source
 
 __all__ = ["Decoded", "decode", "to_source"]
@@ -49,11 +50,12 @@ class Decoded:
         return self.function.arguments
 
 
-def decode(data: bytes, limits: BytecodeLimits | None = None) -> Decoded:
-    """What the marshalled code in `data` computes.
+def decode(data: bytes, limits: BytecodeLimits | None = None, only: Version | None = None) -> Decoded:
+    """What the marshalled code in `data` computes. only: the Python that wrote it, where that is known.
 
     Raises:
-        BytecodeError: if the data is no code, exceeds a limit, does something that an expression cannot say, or means
+        WrongVersion: if no Python can have written the data.
+        BytecodeError: if it is no code, exceeds a limit, does something that an expression cannot say, or means
             different things to different Python versions.
     """
     limits = limits or BytecodeLimits()
@@ -61,7 +63,7 @@ def decode(data: bytes, limits: BytecodeLimits | None = None) -> Decoded:
     refused: dict[Version, str] = {}
     wrong: dict[Version, str] = {}
     for reading in read_code(data, limits):
-        for version in reading.versions:
+        for version in reading.versions if only is None else {only} & {*reading.versions}:
             try:
                 found[version] = _one(reading.code, version, limits)
             except WrongVersion as error:
@@ -69,7 +71,7 @@ def decode(data: bytes, limits: BytecodeLimits | None = None) -> Decoded:
             except BytecodeError as error:
                 refused[version] = str(error)
     if not found:
-        raise BytecodeError(_reason(refused or wrong))
+        raise (BytecodeError if refused else WrongVersion)(_reason(refused or wrong))
     meanings: dict[str, list[Version]] = {}
     for version, decoded in found.items():
         meanings.setdefault(repr((decoded.function, decoded.closure, decoded.unused)), []).append(version)

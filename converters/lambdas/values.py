@@ -6,7 +6,7 @@ Plain Python constants and NumPy arrays stand for themselves; the rest are the t
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from converters.errors import ModelError
@@ -15,6 +15,8 @@ from converters.lambdas import expression as ex
 __all__ = [
     "Closure",
     "Era",
+    "Function",
+    "LayerObject",
     "Library",
     "Method",
     "OpenSize",
@@ -110,18 +112,43 @@ class Closure:
 
 
 @dataclasses.dataclass(frozen=True)
+class Function:
+    """A stored function with all that stands beside its bytecode.
+
+    function: its expression. free: values of closure variables by name. values: of arguments that have one: defaults,
+    the layer's `arguments`. unused: calls whose result the function does not use.
+    given: values of global names, for a function of a model in memory or of a text.
+    """
+
+    function: ex.Lambda
+    free: Mapping[str, Value] = dataclasses.field(default_factory=dict)
+    values: Mapping[str, Value] = dataclasses.field(default_factory=dict)
+    unused: tuple[ex.Node, ...] = ()
+    given: Mapping[str, Value] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class LayerObject:
+    """A layer without weights that the function made. call: what it gives for its input, with the Builder to use."""
+
+    name: str
+    call: Callable[[Any, Value], Value]
+
+
+@dataclasses.dataclass(frozen=True)
 class Era:
     """Which libraries a function was written for, as far as the file tells; None where it does not.
 
     keras: the major version, 2 or 3. tensorflow: 1 or 2. data_format: `channels_last` or `channels_first`, of the
     model's layers. centred: whether keras.backend.resize_images, and with it UpSampling2D, samples at the centres of
-    pixels: not in Keras below 2.4, but in tf.keras from 1.14 on.
+    pixels: not in Keras below 2.4, but in tf.keras from 1.14 on. keeps_mask: see `masks.keeps`.
     """
 
     keras: int = 2
     tensorflow: int | None = None
     data_format: str | None = None
     centred: bool | None = None
+    keeps_mask: bool | None = None
 
 
 def describe(value: Value) -> str:
@@ -139,6 +166,8 @@ def describe(value: Value) -> str:
         return f"the method .{value.name}"
     if isinstance(value, Closure):
         return "a function"
+    if isinstance(value, LayerObject):
+        return f"a layer {value.name}"
     if isinstance(value, bool | int | float | str) or value is None:
         return repr(value)[:60]
     return f"a {type(value).__name__}"

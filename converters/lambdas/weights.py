@@ -6,6 +6,8 @@ one Lambda stood; the file's own order is that of its config, which `rebuild.Par
 
 from __future__ import annotations
 
+import itertools
+import math
 import re
 import tempfile
 from collections.abc import Collection, Iterator
@@ -16,8 +18,9 @@ import numpy as np
 
 from converters.errors import ModelError
 from converters.lambdas.archive import ModelArchive
+from converters.lambdas.cudnn import from_cudnn
 from converters.lambdas.graph import Part
-from converters.lambdas.limits import show
+from converters.lambdas.limits import line, show
 
 __all__ = ["copy_weights", "legacy_order", "restore"]
 
@@ -72,6 +75,16 @@ def _split(part: Part) -> tuple[list[Any], list[Any]]:
 
 
 def _from_hdf5(path: Path, model: Part, lambdas: Collection[str]) -> None:
+    try:
+        _assign_all(path, model, lambdas)
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        # What stands where names and tensors belong may be anything that HDF5 can hold.
+        raise ModelError(
+            f"{path} does not hold weights as Keras stores them ({line(error, 300)}): copy or download it again"
+        ) from error
+
+
+def _assign_all(path: Path, model: Part, lambdas: Collection[str]) -> None:
     import h5py
 
     with h5py.File(path, "r") as file:
@@ -87,8 +100,27 @@ def _from_hdf5(path: Path, model: Part, lambdas: Collection[str]) -> None:
         if extra := [name for name in stored if name not in wanted]:
             what = "whose function would have to use them" if extra[0] in lambdas else "which has none in its config"
             raise ModelError(f"{path} holds weights for layer {show(extra[0])}, {what}")
+        merged = {id(part.layer.weights[0]) for part in _merged(model)}
         for name, variables in wanted.items():
-            _assign(path, name, variables, [(leaf, group[name][leaf]) for leaf in stored[name]])
+            arrays = from_cudnn(variables, [group[name][leaf] for leaf in stored[name]])
+            arrays = [_parted(each, array, merged) for each, array in itertools.zip_longest(variables, arrays)]
+            _assign(path, name, variables, list(zip(stored[name], arrays, strict=True)))
+
+
+def _merged(part: Part) -> Iterator[Part]:
+    """The layers of which the file holds all places along the kernel's first axis."""
+    if part.was:
+        yield part
+    for child in part.children:
+        yield from _merged(child)
+
+
+def _parted(variable: Any, array: Any, merged: Collection[int]) -> Any:
+    if variable is None or id(variable) not in merged or array is None:
+        return array
+    *places, window, filters = variable.shape
+    fits = tuple(array.shape) == (math.prod(places), window, filters)
+    return np.asarray(array).reshape(variable.shape) if fits else array
 
 
 def _weight_names(group: Any) -> list[str]:
@@ -142,6 +174,23 @@ def _from_keras(archive: ModelArchive, model: Part) -> None:
             ) from error
 
 
+def _stand_in(part: Part) -> Any:
+    """For Keras's reader, a layer of the class that the file names its arrays' place after."""
+    import keras
+
+    class StandIn(keras.layers.Layer):  # type: ignore[misc]
+        @property
+        def weights(self) -> list[Any]:
+            return list(part.layer.weights)
+
+        def load_own_variables(self, store: Any) -> None:
+            for index, variable in enumerate(part.layer.weights):
+                variable.assign(_parted(variable, store[str(index)], {id(part.layer.weights[0])}))
+
+    StandIn.__name__ = part.was
+    return StandIn(name=part.name)
+
+
 def _shell(part: Part, made: dict[int, Any], times: int) -> Any:
     """A model without a graph, for which Keras finds the same paths in the file as for the one that was saved."""
     import keras
@@ -171,6 +220,10 @@ def _shell(part: Part, made: dict[int, Any], times: int) -> Any:
 def _inner(part: Part, made: dict[int, Any], times: int) -> Iterator[Any]:
     for child in part.children:
         if not hasattr(child.layer, "trainable_weights"):
+            continue
+        if child.was:
+            made.setdefault(id(child), _stand_in(child))
+            yield made[id(child)]
             continue
         # A wrapper gives its model's weights to the HDF5 order, but is a layer of its own kind to Keras's reader.
         yield _shell(child, made, times) if child.kind in ("Functional", "Sequential") else child.layer

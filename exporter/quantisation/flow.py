@@ -14,6 +14,7 @@ from converters.quantise.child import Child
 from converters.quantise.inspect import Contents, check
 from converters.settings import DEFAULT_OPSET, ConversionSettings
 from exporter.formats import FORMATS
+from exporter.model_run import known_range, run_model
 from exporter.options import ExportOptions
 from exporter.parity.check import Arrays, ParityReport
 from exporter.pipeline import ExportResult, metadata, trace
@@ -30,7 +31,6 @@ from exporter.quantisation.samples import Division, SampleSet, divide
 from exporter.quantisation.search import Search, search
 from exporter.quantisation.speed import Speed
 from exporter.quantisation.speed import compare as compare_speed
-from exporter.reference import known_range, run_model
 from exporter.runtimes.table import RUNTIMES, runtime
 from exporter.samples import samples as made_samples
 from exporter.source import LoadedModel, load_source

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import Any
 
 from converters.artifact import Artifact
 from converters.deploy.lower import Lowered
@@ -12,10 +12,9 @@ from converters.errors import CbamError
 from converters.lambdas.rewrite import LambdaRefusedError
 from exporter.models.inspection import Inspection
 from exporter.parity.check import ParityReport
+from exporter.parity.result import SCHEMA
 from exporter.parity.verdict import OutputVerdict
 from exporter.runtimes.status import RuntimeStatus
-
-SCHEMA: Final = "cbam-export/1"
 
 
 def export_json(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from types import MappingProxyType, TracebackType
 from typing import Protocol, Self, runtime_checkable
@@ -44,6 +45,18 @@ class Session(Protocol):
     ) -> None: ...
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Node:
+    """One operation of a file: its type as the format calls it, and the names of the tensors that it takes and gives.
+
+    Of what it takes, only the file's inputs and the tensors that are computed from them are told, constants are not.
+    """
+
+    op: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
 @runtime_checkable
 class Traceable(Protocol):
     """What a session offers beside `Session` where the tensors between input and output can be read.
@@ -57,6 +70,9 @@ class Traceable(Protocol):
 
         Sizes are those of the file; one that it does not tell is None.
         """
+
+    def nodes(self) -> tuple[Node, ...]:
+        """The operations that compute `tensors()`, in order."""
 
     def run_traced(self, inputs: Arrays) -> dict[str, np.ndarray]:
         """One inference: arrays as `run` takes them, to the value of each of `tensors()` by name, as it is stored."""

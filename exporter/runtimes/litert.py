@@ -9,9 +9,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from converters.artifact import Artifact, TensorSpec
+from converters.artifact import Artifact, Precision, TensorSpec
 from converters.errors import ConversionError, RuntimeUnavailableError
-from exporter.runtimes.base import Arrays, ClosingSession
+from exporter.runtimes.base import Arrays, ClosingSession, Node
 
 XNNPACK: Final = "BUILTIN"
 """The resolver that puts XNNPACK in front of every operation it can take."""
@@ -36,7 +36,13 @@ def _import() -> Any:
     return interpreter
 
 
-def _interpreter(path: Path, kernels: str, keep_all: bool = False) -> Any:
+def interpreter_of(path: Path, kernels: str, keep_all: bool = False) -> Any:
+    """LiteRT's interpreter of a file, its tensors not yet allocated; with `keep_all` it overwrites none of them.
+
+    Raises:
+        ConversionError: LiteRT refuses the file.
+        RuntimeUnavailableError: LiteRT is not installed, or has not got what the file needs.
+    """
     litert = _import()
     try:
         return litert.Interpreter(
@@ -44,6 +50,19 @@ def _interpreter(path: Path, kernels: str, keep_all: bool = False) -> Any:
             experimental_op_resolver_type=litert.OpResolverType[kernels],
             experimental_preserve_all_tensors=keep_all,
         )
+    except (ValueError, RuntimeError) as error:
+        raise _refusal(path, error) from error
+
+
+def allocate(interpreter: Any, path: Path) -> None:
+    """Plan the memory of a file's interpreter, and with XNNPACK its partitions.
+
+    Raises:
+        ConversionError: LiteRT or XNNPACK refuses the file.
+        RuntimeUnavailableError: LiteRT has not got what the file needs.
+    """
+    try:
+        interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
         raise _refusal(path, error) from error
 
@@ -70,11 +89,8 @@ class LiteRT:
         return f"ai-edge-litert {importlib.metadata.version('ai-edge-litert')}"
 
     def open(self, artifact: Artifact) -> LiteRTSession:
-        interpreter = _interpreter(artifact.path, self._kernels)
-        try:
-            interpreter.allocate_tensors()
-        except (ValueError, RuntimeError) as error:
-            raise _refusal(artifact.path, error) from error
+        interpreter = interpreter_of(artifact.path, self._kernels)
+        allocate(interpreter, artifact.path)
         session = LiteRTSession(interpreter, artifact, self._kernels, f"{self.version()} ({_KERNELS[self._kernels]})")
         if self._kernels == XNNPACK and all(None not in spec.shape for spec in artifact.inputs):
             session.facts = {"undelegated": undelegated(interpreter)}
@@ -105,17 +121,26 @@ class LiteRTSession(ClosingSession):
 
     def __init__(self, interpreter: Any, artifact: Artifact, kernels: str, description: str) -> None:
         self.description = description
-        (signature,) = interpreter.get_signature_list()
-        self._runner = interpreter.get_signature_runner(signature)
+        signatures = list(interpreter.get_signature_list())
+        if len(signatures) > 1:
+            raise ConversionError(f"{artifact.path.name}: has {len(signatures)} signatures; one is expected")
+        self._runner = interpreter.get_signature_runner(signatures[0]) if signatures else _Unsigned(interpreter)
         self._artifact, self._kernels = artifact, kernels
         self._traced: _Traced | None = None
 
     def run(self, inputs: Arrays) -> dict[str, np.ndarray]:
         # The runner resizes its inputs to what it is given, so an open batch needs no other way.
-        return {name: np.array(value) for name, value in self._runner(**inputs).items()}
+        try:
+            return {name: np.array(value) for name, value in self._runner(**inputs).items()}
+        except (ValueError, RuntimeError) as error:
+            text = " ".join(str(error).split())[:300]
+            raise ConversionError(f"{self._artifact.path.name}: LiteRT fails on it: {text}") from error
 
     def tensors(self) -> tuple[TensorSpec, ...]:
         return self._trace().specs
+
+    def nodes(self) -> tuple[Node, ...]:
+        return self._trace().nodes
 
     def run_traced(self, inputs: Arrays) -> dict[str, np.ndarray]:
         return self._trace().run(inputs)
@@ -124,8 +149,37 @@ class LiteRTSession(ClosingSession):
         if self._traced is None:
             # XNNPACK keeps what lies inside its part of the graph to itself, so LiteRT's own kernels stand in for it.
             kernels = OPTIMISED if self._kernels == XNNPACK else self._kernels
-            self._traced = _Traced(_interpreter(self._artifact.path, kernels, keep_all=True))
+            self._traced = _Traced(interpreter_of(self._artifact.path, kernels, keep_all=True))
         return self._traced
+
+
+class _Unsigned:
+    """Runs a file without a signature, as older converters and those of other frameworks write it."""
+
+    def __init__(self, interpreter: Any) -> None:
+        self._interpreter = interpreter
+        self._inputs, self._outputs = _ends(interpreter)
+
+    def __call__(self, **inputs: np.ndarray) -> dict[str, np.ndarray]:
+        interpreter = self._interpreter
+        for name, index in self._inputs.items():
+            interpreter.resize_tensor_input(index, inputs[name].shape)
+        interpreter.allocate_tensors()
+        for name, index in self._inputs.items():
+            interpreter.set_tensor(index, inputs[name])
+        interpreter.invoke()
+        return {name: interpreter.get_tensor(index) for name, index in self._outputs.items()}
+
+
+def _ends(interpreter: Any) -> tuple[dict[str, int], dict[str, int]]:
+    """Inputs and outputs, name to tensor: the signature's names, or without one the tensors' own."""
+    signatures = interpreter._get_full_signature_list()
+    if signatures:
+        (signature,) = signatures.values()
+        return dict(signature["inputs"]), dict(signature["outputs"])
+    details = interpreter.get_input_details(), interpreter.get_output_details()
+    inputs, outputs = ({tensor["name"]: tensor["index"] for tensor in each} for each in details)
+    return inputs, outputs
 
 
 class _Traced:
@@ -134,10 +188,10 @@ class _Traced:
     def __init__(self, interpreter: Any) -> None:
         interpreter.allocate_tensors()
         self._interpreter = interpreter
-        (signature,) = interpreter._get_full_signature_list().values()
-        self._inputs: Mapping[str, int] = signature["inputs"]
+        self._inputs: Mapping[str, int] = _ends(interpreter)[0]
         details = {tensor["index"]: tensor for tensor in interpreter.get_tensor_details()}
-        computed = [int(index) for op in interpreter._get_ops_details() for index in op["outputs"]]
+        operations = interpreter._get_ops_details()
+        computed = [int(index) for op in operations for index in op["outputs"]]
         self._names: dict[int, str] = {}
         for index in dict.fromkeys(computed):
             name = details[index]["name"] if index in details else ""
@@ -145,6 +199,11 @@ class _Traced:
                 taken = name in self._names.values()
                 self._names[index] = f"{name}#{index}" if taken else name  # the format does not keep names apart
         self.specs = tuple(_spec(name, details[index]) for index, name in self._names.items())
+        known = {index: name for name, index in self._inputs.items()} | self._names
+        self.nodes = tuple(
+            Node(op["op_name"], *(tuple(known[i] for i in op[key] if i in known) for key in ("inputs", "outputs")))
+            for op in operations
+        )
 
     def run(self, inputs: Arrays) -> dict[str, np.ndarray]:
         interpreter = self._interpreter
@@ -175,13 +234,50 @@ def names_in_file_order(artifact: Artifact) -> tuple[list[str], list[str]]:
         ConversionError: LiteRT cannot read the file.
         RuntimeUnavailableError: LiteRT is not installed.
     """
-    interpreter = _interpreter(artifact.path, OPTIMISED)
-    (signature,) = interpreter._get_full_signature_list().values()
+    interpreter = interpreter_of(artifact.path, OPTIMISED)
     order = []
-    for details, by_name in (
-        (interpreter.get_input_details(), signature["inputs"]),
-        (interpreter.get_output_details(), signature["outputs"]),
+    for details, by_name in zip(
+        (interpreter.get_input_details(), interpreter.get_output_details()), _ends(interpreter), strict=True
     ):
         by_index = {index: name for name, index in by_name.items()}
         order.append([by_index[tensor["index"]] for tensor in details])
     return order[0], order[1]
+
+
+def describe(path: Path) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...], Precision]:
+    """Inputs, outputs and precision of a TFLite file, in the order of its tensors, as the file itself tells them.
+
+    Raises:
+        ConversionError: LiteRT cannot read the file.
+        RuntimeUnavailableError: LiteRT is not installed.
+    """
+    interpreter = interpreter_of(path, OPTIMISED)
+    specs = []
+    for details, by_name in zip(
+        (interpreter.get_input_details(), interpreter.get_output_details()), _ends(interpreter), strict=True
+    ):
+        by_index = {index: name for name, index in by_name.items()}
+        specs.append(
+            tuple(_spec(by_index[tensor["index"]], tensor) for tensor in details if tensor["index"] in by_index)
+        )
+    return specs[0], specs[1], _precision(interpreter)
+
+
+def _precision(interpreter: Any) -> Precision:
+    """By the types of what is computed and of the constants."""
+    computed = {int(index) for op in interpreter._get_ops_details() for index in op["outputs"]}
+    ends = {tensor["index"] for tensor in interpreter.get_input_details()}
+    inner: set[str] = set()
+    constants: set[str] = set()
+    for tensor in interpreter.get_tensor_details():
+        kind = np.dtype(tensor["dtype"]).name
+        scaled = bool(tensor["quantization_parameters"]["scales"].size)
+        if kind.startswith("float") or scaled:
+            (inner if tensor["index"] in computed | ends else constants).add(kind)
+    if "int16" in inner:
+        return Precision.INT16X8
+    if "int8" in inner or "uint8" in inner:
+        return Precision.INT8
+    if "int8" in constants:
+        return Precision.DYNAMIC
+    return Precision.FP16 if "float16" in constants | inner else Precision.FP32

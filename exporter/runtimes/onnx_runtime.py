@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from converters.artifact import Artifact, TensorSpec
+from converters.artifact import Artifact, Precision, TensorSpec
 from converters.errors import ConversionError, RuntimeUnavailableError
-from exporter.runtimes.base import Arrays, ClosingSession
+from exporter.runtimes.base import Arrays, ClosingSession, Node
+from exporter.runtimes.onnx_precision import precision_of
 
 
 def _import() -> Any:
@@ -43,20 +45,23 @@ class OnnxSession(ClosingSession):
         self.description = description
         self._session, self._artifact = session, artifact
         self._traced: Any = None
+        self._nodes: tuple[Node, ...] = ()
 
     def run(self, inputs: Arrays) -> dict[str, np.ndarray]:
         names = [output.name for output in self._session.get_outputs()]
-        return dict(zip(names, self._session.run(names, dict(inputs)), strict=True))
+        try:
+            return dict(zip(names, self._session.run(names, dict(inputs)), strict=True))
+        except Exception as error:  # ORT has a class of its own for each failure
+            raise ConversionError(
+                f"{self._artifact.path.name}: ONNX Runtime fails on it: {_one_line(error)}"
+            ) from error
 
     def tensors(self) -> tuple[TensorSpec, ...]:
-        return tuple(
-            TensorSpec(
-                output.name,
-                tuple(size if isinstance(size, int) else None for size in output.shape or ()),
-                _TYPES.get(output.type.removeprefix("tensor(").removesuffix(")"), output.type),
-            )
-            for output in self._trace().get_outputs()
-        )
+        return tuple(map(_spec, self._trace().get_outputs()))
+
+    def nodes(self) -> tuple[Node, ...]:
+        self._trace()
+        return self._nodes
 
     def run_traced(self, inputs: Arrays) -> dict[str, np.ndarray]:
         session = self._trace()
@@ -70,11 +75,24 @@ class OnnxSession(ClosingSession):
             # A copy in memory that declares what each node computes as an output; ORT finds its type itself.
             model = onnx.load(self._artifact.path)
             computed = [name for node in model.graph.node for name in node.output if name]
+            known = {*computed, *(value.name for value in model.graph.input)}
+            self._nodes = tuple(
+                Node(node.op_type, tuple(i for i in node.input if i in known), tuple(o for o in node.output if o))
+                for node in model.graph.node
+            )
             del model.graph.output[:]
             model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in computed)
             # Unoptimised: a fused or folded node would compute its tensor in another way, or keep it from being one.
             self._traced = _session(model.SerializeToString(), optimise=False)
         return self._traced
+
+
+def _spec(tensor: Any) -> TensorSpec:
+    """Of ONNX Runtime's own description of a tensor."""
+    sizes = tuple(size if isinstance(size, int) else None for size in tensor.shape or ())
+    return TensorSpec(
+        tensor.name, sizes, _TYPES.get(tensor.type.removeprefix("tensor(").removesuffix(")"), tensor.type)
+    )
 
 
 # ONNX Runtime's names of element types, where they are not NumPy's.
@@ -116,3 +134,19 @@ def newest_opset() -> int:
 
 def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split())[:300]
+
+
+def describe(path: Path) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...], Precision]:
+    """Inputs, outputs and precision of an ONNX file, in its order, as the file itself tells them.
+
+    Raises:
+        ConversionError: ONNX Runtime refuses it.
+        RuntimeUnavailableError: ONNX Runtime is not installed.
+    """
+    _import()
+    try:
+        session = _session(str(path))
+    except Exception as error:  # ORT has a class of its own for each failure
+        raise ConversionError(f"{path.name}: ONNX Runtime refuses it: {_one_line(error)}") from error
+    inputs, outputs = (tuple(map(_spec, each)) for each in (session.get_inputs(), session.get_outputs()))
+    return inputs, outputs, precision_of(path.read_bytes())

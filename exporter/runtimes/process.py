@@ -103,12 +103,21 @@ class WorkerSession(ClosingSession):
             files[name] = str(folder / f"in{index}.npy")
             # In C order, whatever view it is: that is all that the worker in JavaScript reads.
             np.save(files[name], np.asarray(value, order="C"), allow_pickle=False)
+        given = self.ask({"inputs": files, "folder": str(folder)}, "outputs", "running")
+        return {name: np.load(file, allow_pickle=False) for name, file in given.items()}
+
+    def ask(self, request: Mapping[str, Any], key: str, doing: str) -> Any:
+        """Send one request and give what the worker answers under `key`; `doing` it is what a message says.
+
+        Raises:
+            ConversionError: the runtime fails on it.
+            WorkerError: the worker died, hangs, or answers something else.
+        """
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # the worker is gone: _answer says why
-            self._process.stdin.write(json.dumps({"inputs": files, "folder": str(folder)}) + "\n")
+            self._process.stdin.write(json.dumps(request) + "\n")
             self._process.stdin.flush()
-        given = self._answer("outputs", self._worker.run_seconds, "running")
-        return {name: np.load(file, allow_pickle=False) for name, file in given.items()}
+        return self._answer(key, self._worker.run_seconds, doing)
 
     def _read(self) -> None:
         assert self._process.stdout is not None

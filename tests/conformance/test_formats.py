@@ -230,9 +230,9 @@ def test_our_own_saved_model_can_be_exported_again_with_other_labels(tmp_path: P
 
 def test_a_changed_weight_in_the_file_is_found(tiny: Any, tmp_path: Path) -> None:
     """A weight off by 1% in the artifact, as a faulty converter would leave it, does not pass for rounding."""
+    from exporter.model_run import make_reference
     from exporter.parity.check import by_position, check
     from exporter.pipeline import trace
-    from exporter.reference import make_reference
     from exporter.runtimes.onnx_runtime import OnnxRuntime
     from exporter.source import load_source
 

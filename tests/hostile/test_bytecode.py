@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from converters.lambdas.marshal import BytecodeError, decode_text, read_code
+from converters.lambdas.code_object import BytecodeError
+from converters.lambdas.marshal import decode_text, read_code
 from converters.lambdas.opcode_tables import CACHE, OPCODES
 from converters.lambdas.symbolic import decode, to_source
 

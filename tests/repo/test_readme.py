@@ -113,6 +113,7 @@ def test_links_in_the_documents_lead_somewhere() -> None:
         "CONTRIBUTING.md",
         "CHANGELOG.md",
         "docs/decisions.md",
+        "docs/parity.md",
         "docs/performance.md",
         "docs/runtimes.md",
     ):

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from converters.lambdas import expression as ex
-from converters.lambdas.marshal import BytecodeError, BytecodeLimits, decode_text, read_code
+from converters.lambdas.code_object import BytecodeError, BytecodeLimits
+from converters.lambdas.marshal import decode_text, read_code
 from converters.lambdas.opcode_tables import OPCODES
 from converters.lambdas.symbolic import decode, to_source
 

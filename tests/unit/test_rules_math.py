@@ -11,7 +11,7 @@ import pytest
 
 from converters.errors import ModelError
 from converters.lambdas.builder import Builder
-from converters.lambdas.interpret import Function, evaluate
+from converters.lambdas.interpret import evaluate
 from converters.lambdas.rules.sampling import repeats, sampling
 from converters.lambdas.source_text import parse_function
 from converters.lambdas.values import Era, Tensor
@@ -423,7 +423,7 @@ REFUSED = [
 
 def _build(text: str, inputs: list[Any], era: Era) -> Any:
     tensors = [Tensor(each, f"x{index}") for index, each in enumerate(inputs)]
-    return evaluate(Function(parse_function(text)), tensors if len(tensors) > 1 else tensors[0], Builder(era))
+    return evaluate(parse_function(text), tensors if len(tensors) > 1 else tensors[0], Builder(era))
 
 
 def _data(shapes: Shapes, dtype: str) -> list[np.ndarray]:
@@ -483,7 +483,7 @@ def test_what_is_taken_for_granted_is_noted() -> None:
 
     builder = Builder(Era(2, 2))
     image = Tensor(keras.Input((8, 6, 3)), "x")
-    evaluate(Function(parse_function("lambda x: vgg16.preprocess_input(tf.image.resize(x, (4, 3)))")), image, builder)
+    evaluate(parse_function("lambda x: vgg16.preprocess_input(tf.image.resize(x, (4, 3)))"), image, builder)
     assert builder.assumptions == (
         "vgg16 is keras.applications.vgg16",
         "tf.image.resize is TensorFlow 2's",

@@ -6,7 +6,7 @@ import pytest
 
 from converters.errors import ModelError
 from converters.lambdas.builder import Builder
-from converters.lambdas.interpret import Function, evaluate
+from converters.lambdas.interpret import evaluate
 from converters.lambdas.source_text import parse_function
 from converters.lambdas.values import Era, Tensor
 
@@ -92,7 +92,7 @@ def _build(text: str, shapes: tuple) -> None:
 
     sizes = [[size or None for size in shape] for shape in shapes]
     tensors = [Tensor(keras.Input(each, dtype="int32" if shapes == IDS else "float32"), "x") for each in sizes]
-    evaluate(Function(parse_function(text)), tensors if len(tensors) > 1 else tensors[0], Builder(ERA))
+    evaluate(parse_function(text), tensors if len(tensors) > 1 else tensors[0], Builder(ERA))
 
 
 @pytest.mark.parametrize(("text", "shapes", "reason"), REFUSED, ids=[text for text, _, _ in REFUSED])

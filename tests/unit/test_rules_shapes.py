@@ -10,7 +10,7 @@ import pytest
 
 from converters.errors import ModelError
 from converters.lambdas.builder import Builder
-from converters.lambdas.interpret import Function, evaluate
+from converters.lambdas.interpret import evaluate
 from converters.lambdas.source_text import parse_function
 from converters.lambdas.sums import adds_rightly
 from converters.lambdas.values import Era, Tensor
@@ -301,7 +301,7 @@ def _built(text: str, shapes: tuple, era: Era = ERA) -> tuple[list, list, Builde
     ]
     tensors = [Tensor(each, "x") for each in inputs]
     builder = Builder(era)
-    made = evaluate(Function(parse_function(text)), tensors if len(tensors) > 1 else tensors[0], builder)
+    made = evaluate(parse_function(text), tensors if len(tensors) > 1 else tensors[0], builder)
     return inputs, list(made) if isinstance(made, list | tuple) else [made], builder
 
 

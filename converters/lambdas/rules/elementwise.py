@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+import numpy as np
+
 from converters.lambdas import operators
 from converters.lambdas.builder import Builder
 from converters.lambdas.names import dtype_of
@@ -183,13 +185,27 @@ def clip(builder: Builder, x: Value, low: Value, high: Value) -> Value:
     return tensor if bounds[1] is None else builder.op("minimum", tensor, bounds[1])
 
 
+def _cast_number(builder: Builder, x: float, wanted: str) -> bool | int | float:
+    """A number of the function's own: it has no type yet, but what the cast takes away from it is gone."""
+    if wanted == "bool":
+        if 0 < abs(x) < np.finfo("float32").tiny:
+            builder.refuse(f"it casts {x} to bool, which processors that round such numbers to zero take for False")
+        return bool(x)
+    if "int" in wanted:
+        if not np.iinfo(wanted).min <= x <= np.iinfo(wanted).max:
+            builder.refuse(f"it casts {x} to {wanted}, which does not hold it")
+        return int(x)
+    with np.errstate(over="ignore"):
+        return float(np.float16(x)) if wanted == "float16" else float(x)
+
+
 @rule("K.cast ops.cast (x, dtype)", "tf.cast tf.dtypes.cast (x, dtype, name: _=None)")
 def cast(builder: Builder, x: Value, dtype: Value) -> Value:
     if isinstance(x, OpenSize):
         builder.refuse("it computes with a size that is not fixed in the model")
     wanted = dtype_of(dtype)
     if isinstance(x, int | float) and not isinstance(x, bool):
-        return int(x) if "int" in wanted else float(x)
+        return _cast_number(builder, x, wanted)
     if isinstance(x, Shape | list | tuple) and "int" in wanted:
         return x
     tensor = operand(builder, x)

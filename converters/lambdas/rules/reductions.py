@@ -22,6 +22,8 @@ _TENSORFLOW: Final = (
 
 def _reduce(builder: Builder, name: str, x: Value, axis: Value, keepdims: Value) -> Value:
     tensor = operand(builder, x)
+    if name in ("max", "min") and 0 in tensor.shape:
+        builder.refuse(f"it takes the {name} of nothing: a tensor of shape {tuple(tensor.shape)}")
     return builder.op(name, tensor, axis=axes(axis, rank_of(tensor)), keepdims=flag(keepdims, "keepdims"))
 
 

@@ -197,6 +197,8 @@ def roll(builder: Builder, x: Value, shift: Value, axis: Value) -> Value:
 
 @rule("K.identity (x, name: _=None)", "tf.identity (input: x, name: _=None)", "K.to_dense (tensor: x)")
 def identity(builder: Builder, x: Value) -> Value:
+    if builder.masks and isinstance(x, Tensor):
+        return builder.op("copy", x)  # another tensor than the one it was, to which no mask is fastened
     return x if isinstance(x, Tensor | Sizes | OpenSize | int) else operand(builder, x)
 
 

@@ -25,9 +25,13 @@ __all__ = ["Rule", "find_rule", "is_known", "rule", "rules"]
 
 # Each registers its rows when it is imported.
 MODULES: Final = (
-    "activations", "blocks", "builtins", "constants", "elementwise", "images", "linear", "merging", "normalizing",
-    "preprocessing", "ranges", "reductions", "reshaping", "resizing", "settings", "shapes", "slicing", "windows",
+    "activations", "blocks", "builtins", "constants", "elementwise", "images", "layer_classes", "linear", "merging",
+    "normalizing", "preprocessing", "ranges", "reductions", "reshaping", "resizing", "settings", "shapes",
+    "slicing", "windows",
 )  # fmt: skip
+
+# Those that are called with functions, which the evaluator has to call.
+_ASKED: Final = ("tf.cond", "tf1.cond", "ops.cond")
 
 Handler = Callable[..., Value]
 _RULES: dict[str, Rule] = {}
@@ -90,7 +94,8 @@ def _above(name: str) -> Iterator[str]:
 
 def is_known(path: str) -> bool:
     """Whether `path` is a function of the table, or a module that holds one."""
-    return any(each in rules() or each in _prefixes() or reason_against(each) is not None for each in _spellings(path))
+    known = (each in rules() or each in _prefixes() or reason_against(each) is not None for each in _spellings(path))
+    return path in _ASKED or any(known)
 
 
 def find_rule(path: str) -> Rule:

@@ -1,0 +1,118 @@
+"""What everybody's conversion of a Keras model gives: stock converters, on the model as it is, with an open batch."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final
+
+import numpy as np
+
+from converters.artifact import Precision
+from converters.errors import ConversionError
+
+_SECONDS: Final = 1800.0
+_CHILD: Final = Path(__file__).with_name("naive_int8.py")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Naive:
+    """One way.
+
+    Attributes:
+        name: what it is called in tables.
+        convert: (the Keras model, its inputs to calibrate with, samples first, the file to write) -> None.
+    """
+
+    name: str
+    convert: Callable[[Any, Iterable[np.ndarray], Path], None]
+
+
+def make_naive(way: Naive, model: Any, calibration: Iterable[np.ndarray], path: Path) -> Path:
+    """Convert a Keras model in one of the ways of NAIVE.
+
+    Raises:
+        ConversionError: it cannot be converted so.
+    """
+    try:
+        # They talk on stdout, which is the result's alone.
+        with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of theirs about themselves
+            way.convert(model, calibration, path)
+    except ConversionError:
+        raise
+    except Exception as error:  # each of them raises many kinds
+        text = " ".join(str(error).split())[:300]
+        raise ConversionError(f"{way.name} cannot convert the model: {type(error).__name__}: {text}") from error
+    return path
+
+
+def _tflite(model: Any, calibration: Iterable[np.ndarray], path: Path) -> None:
+    import tensorflow as tf
+
+    path.write_bytes(tf.lite.TFLiteConverter.from_keras_model(model).convert())
+
+
+def _tflite_dynamic(model: Any, calibration: Iterable[np.ndarray], path: Path) -> None:
+    import tensorflow as tf
+
+    converter = tf.lite.TFLiteConverter.from_keras_model(model)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    path.write_bytes(converter.convert())
+
+
+def _tflite_fp16(model: Any, calibration: Iterable[np.ndarray], path: Path) -> None:
+    import tensorflow as tf
+
+    converter = tf.lite.TFLiteConverter.from_keras_model(model)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.target_spec.supported_types = [tf.float16]
+    path.write_bytes(converter.convert())
+
+
+def _tflite_int8(model: Any, calibration: Iterable[np.ndarray], path: Path) -> None:
+    """In a process of its own: TensorFlow's quantiser can die of what it is calibrated with."""
+    saved, samples = path.with_suffix(".saved_model"), path.with_suffix(".npz")
+    model.export(str(saved), verbose=False)
+    np.savez(samples, allow_pickle=False, **{str(index): array for index, array in enumerate(calibration)})
+    names = [tensor.name for tensor in model.inputs]
+    command = [sys.executable, "-P", str(_CHILD), str(saved), str(samples), str(path), *names]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
+    if ran.returncode:
+        lines = [line.strip() for line in ran.stderr.splitlines() if line.strip()]
+        how = f"exit status {ran.returncode}" if ran.returncode > 0 else f"signal {-ran.returncode}"
+        raise ConversionError(f"TFLiteConverter int8 ended with {how}: {lines[-1][:300] if lines else 'no message'}")
+
+
+def _keras_export(format_name: str) -> Callable[[Any, Iterable[np.ndarray], Path], None]:
+    def convert(model: Any, calibration: Iterable[np.ndarray], path: Path) -> None:
+        model.export(str(path), format=format_name, verbose=False)
+
+    return convert
+
+
+def _tf2onnx(model: Any, calibration: Iterable[np.ndarray], path: Path) -> None:
+    import tf2onnx
+
+    tf2onnx.convert.from_keras(model, output_path=str(path))
+
+
+NAIVE: Final[Mapping[tuple[str, Precision], tuple[Naive, ...]]] = MappingProxyType(
+    {
+        ("tflite", Precision.FP32): (
+            Naive("TFLiteConverter", _tflite),
+            Naive("Keras export", _keras_export("litert")),
+        ),
+        ("tflite", Precision.FP16): (Naive("TFLiteConverter fp16", _tflite_fp16),),
+        ("tflite", Precision.DYNAMIC): (Naive("TFLiteConverter dynamic", _tflite_dynamic),),
+        ("tflite", Precision.INT8): (Naive("TFLiteConverter int8", _tflite_int8),),
+        ("onnx", Precision.FP32): (Naive("tf2onnx", _tf2onnx), Naive("Keras export", _keras_export("onnx"))),
+    }
+)
+"""By format and precision; the first is the one that ratios are told against."""

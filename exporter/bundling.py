@@ -1,0 +1,184 @@
+"""`exporter.bundle`: artifacts, a reference and the code that compares them, in one file for a device.
+
+The file is a zipapp: `python3 NAME.pyz` verifies there, with NumPy and a runtime and nothing of this package installed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import tempfile
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from converters.artifact import Artifact
+from converters.errors import ModelError, OptionError, OutputError
+from exporter.candidates import load_candidate
+from exporter.checking import BUNDLE_SCHEMA, MANIFEST
+from exporter.parity.record import write
+from exporter.parity.tolerances import Overrides
+from exporter.verification import open_reference
+
+Step = Callable[[str], None]
+
+CARRIED: Final = (
+    "converters/__init__.py",
+    "converters/artifact.py",
+    "converters/errors.py",
+    "exporter/__init__.py",
+    "exporter/breakdown.py",
+    "exporter/candidates.py",
+    "exporter/checking.py",
+    "exporter/formats.py",
+    "exporter/verification.py",
+    "exporter/parity",
+    "exporter/runtimes/__init__.py",
+    "exporter/runtimes/base.py",
+    "exporter/runtimes/litert.py",
+    "exporter/runtimes/onnx_precision.py",
+    "exporter/runtimes/onnx_runtime.py",
+    "exporter/runtimes/table.py",
+)
+"""Modules that a bundle holds: those that verify, which need NumPy, and the two runtimes that devices have."""
+
+FORMATS_CARRIED: Final = ("tflite", "onnx")
+
+_START: Final = """\
+import pathlib
+import sys
+
+if sys.version_info < (3, 11):
+    sys.exit("error: Python 3.11 or newer is needed; this is " + sys.version.split()[0])
+try:
+    import numpy
+except ImportError as error:
+    sys.stderr.write("error: %s; NumPy and ai-edge-litert or onnxruntime are needed\\n" % error)
+    sys.exit(4)
+from exporter.checking import main
+
+sys.exit(main(bundle=pathlib.Path(__file__).parent))
+"""
+
+_DATE: Final = (1980, 1, 1, 0, 0, 0)  # the least that a zip can hold: equal input, equal bytes
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class BundleOptions:
+    """overrides: as for `exporter.verify`; samples: real ones at most, None for all; overwrite: replace the file."""
+
+    overrides: Mapping[str, Overrides] = dataclasses.field(default_factory=dict)
+    samples: int | None = None
+    overwrite: bool = False
+
+
+def bundle(
+    candidates: Sequence[str | Path | Artifact],
+    against: Any,
+    output: str | Path,
+    options: BundleOptions | None = None,
+    *,
+    on_step: Step = lambda step: None,
+) -> Path:
+    """Write the bundle, whole or not at all, and give its path.
+
+    Args:
+        candidates: as for `exporter.verify`, TFLite and ONNX only.
+        against: a reference file, a `Record` or a model.
+        output: the `.pyz` file.
+
+    Raises:
+        ModelError: a candidate or a reference that cannot be read.
+        OptionError: a candidate that no device runs, or none.
+        OutputError: the file exists, or cannot be written.
+    """
+    options = options or BundleOptions()
+    path = Path(output)
+    if path.suffix != ".pyz":
+        raise OutputError(f"{path}: a bundle is a .pyz file; give a name that ends so")
+    if path.is_dir() or path.is_symlink() or (path.exists() and not options.overwrite):
+        raise OutputError(f"{path}: exists; --overwrite replaces a file")
+    artifacts = [each if isinstance(each, Artifact) else load_candidate(each) for each in candidates]
+    if not artifacts:
+        raise OptionError("nothing to bundle: give an artifact")
+    for artifact in artifacts:
+        if artifact.format not in FORMATS_CARRIED:
+            known = " and ".join(FORMATS_CARRIED)
+            raise OptionError(f"{artifact.path}: is {artifact.format}; a bundle is for devices, which run {known}")
+    record = open_reference(against, artifacts, on_step)
+    for name in options.overrides:
+        if name and name not in record.outputs:
+            raise OptionError(f"the model has no output {name!r} (known: {', '.join(record.outputs)})")
+    on_step(f"packing {path.name}")
+    with tempfile.TemporaryDirectory(prefix="cbam-bundle-") as folder:
+        reference = Path(folder, "reference.npz")
+        write(record, reference)
+        _write(path, artifacts, reference, options)
+    return path
+
+
+def _write(path: Path, artifacts: Sequence[Artifact], reference: Path, options: BundleOptions) -> None:
+    manifest = {
+        "schema": BUNDLE_SCHEMA,
+        "artifacts": [
+            {
+                "name": each.path.name,
+                "path": str(each.path),
+                "file": f"artifacts/{index}",
+                "sidecar": each.sidecar_text(),
+            }
+            for index, each in enumerate(artifacts)
+        ],
+        "reference": "reference.npz",
+        "settings": {
+            "samples": options.samples,
+            "overrides": {name: dataclasses.asdict(each) for name, each in options.overrides.items()},
+        },
+    }
+    partial = ""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, partial = tempfile.mkstemp(prefix=".cbam-partial-", suffix=".pyz", dir=path.parent)
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(b"#!/usr/bin/env python3\n")
+            with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+                _add(archive, "__main__.py", _START.encode())
+                for name, content in modules().items():
+                    _add(archive, name, content)
+                _add(archive, MANIFEST, json.dumps(manifest, allow_nan=False).encode())
+                for index, each in enumerate(artifacts):
+                    _add(archive, f"artifacts/{index}", each.path.read_bytes())
+                _add(archive, "reference.npz", reference.read_bytes())
+        os.chmod(partial, 0o755)  # noqa: S103  # a program
+        os.replace(partial, path)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
+    finally:
+        if partial and os.path.exists(partial):
+            os.unlink(partial)
+
+
+def modules() -> dict[str, bytes]:
+    """What CARRIED names, by its place in the bundle.
+
+    Raises:
+        ModelError: the installation lacks one.
+    """
+    root = Path(__file__).parents[1]
+    found: dict[str, bytes] = {}
+    for name in CARRIED:
+        files = sorted((root / name).glob("*.py")) if not name.endswith(".py") else [root / name]
+        for file in files:
+            if not file.is_file():
+                raise ModelError(f"{name} is missing from the installation; install again")
+            found[file.relative_to(root).as_posix()] = file.read_bytes()
+    return found
+
+
+def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
+    entry = zipfile.ZipInfo(name, _DATE)
+    entry.compress_type = zipfile.ZIP_DEFLATED
+    entry.external_attr = 0o644 << 16
+    archive.writestr(entry, content)

@@ -1,0 +1,170 @@
+"""The command of a bundle and of `scripts/check_parity.py`: verify on a device that has NumPy and a runtime."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from converters.errors import CbamError, ModelError, OptionError, OutputError, RuntimeUnavailableError
+from exporter.formats import FORMATS, importable
+from exporter.runtimes.table import RUNTIMES, runtime
+
+BUNDLE_SCHEMA: Final = "cbam-export/bundle/1"
+MANIFEST: Final = "bundle.json"
+
+CHECK_FAILED: Final = 1
+_NOT_HERE: Final = 4
+
+
+def main(arguments: Sequence[str] | None = None, bundle: Path | None = None) -> int:
+    """Verify, print the table on standard output, and give the exit code.
+
+    Args:
+        arguments: of the command line.
+        bundle: the bundle that this runs out of, or None.
+    """
+    parser = _parser(bundle)
+    given = parser.parse_args(arguments)
+    try:
+        return _run(given, bundle)
+    except CbamError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return error.exit_code
+    except ImportError as error:
+        sys.stderr.write(f"error: {error}; NumPy and ai-edge-litert or onnxruntime are needed\n")
+        return _NOT_HERE
+
+
+def _parser(bundle: Path | None) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description="Run artifacts here and compare them with a recorded reference.",
+        epilog="Exit codes: 0 nothing failed, 1 a check failed, 2 bad input, 3 a fault, 4 a runtime is not available.",
+    )
+    if bundle is None:
+        parser.add_argument("files", nargs="+", type=Path, help="one bundle, or artifacts with --against")
+        parser.add_argument("--against", type=Path, metavar="REF.npz", help="what `cbam reference` wrote")
+    here = ", ".join(_here())
+    parser.add_argument("--runtime", action="append", default=[], metavar="NAME", help=f"one of: all, {here}")
+    parser.add_argument("--samples", type=int, help="real samples at most (default: all)")
+    parser.add_argument("--no-causes", action="store_true", help="leave out the runs that tell causes apart")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result, for `cbam verify --merge`")
+    return parser
+
+
+def _here() -> list[str]:
+    """The runtimes whose modules are here: a bundle carries those of two libraries."""
+    return [name for name, row in RUNTIMES.items() if importable(row.runtime.partition(":")[0])]
+
+
+def _run(given: argparse.Namespace, bundle: Path | None) -> int:
+    for name in given.runtime:
+        if name not in ("all", *_here()):
+            raise OptionError(f"--runtime {name}: here are all, {', '.join(_here())}")
+    if bundle is None and len(given.files) == 1 and zipfile.is_zipfile(given.files[0]) and given.against is None:
+        bundle = given.files[0]
+    with tempfile.TemporaryDirectory(prefix="cbam-bundle-") as folder:
+        if bundle is not None:
+            artifacts, reference, settings = unpack(bundle, Path(folder))
+        elif given.against is None:
+            raise OptionError("--against REF.npz is needed where no bundle is given")
+        else:
+            artifacts, reference, settings = given.files, given.against, {}
+        result, left_out = _verify(artifacts, reference, settings, given)
+    from exporter.parity.text import lines
+
+    for name, reason in left_out.items():
+        result["left_out"] = [*result["left_out"], {"artifact": name, "reason": reason}]
+        sys.stdout.write(f"{name}: not verified: {reason}\n")
+    for line in lines(result):
+        sys.stdout.write(line + "\n")
+    if given.json is not None:
+        write_json(result, given.json)
+    if not result["passed"]:
+        return CHECK_FAILED
+    return _NOT_HERE if left_out else 0
+
+
+def _verify(
+    artifacts: Sequence[Path], reference: Path, settings: dict[str, Any], given: argparse.Namespace
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """The result, with artifacts named as on the machine that packed them, and those that no runtime here can run."""
+    from exporter.candidates import load_candidate
+    from exporter.parity.tolerances import Overrides
+    from exporter.verification import VerifyOptions, verify
+
+    options = VerifyOptions(
+        runtimes=tuple(given.runtime),
+        overrides={name: Overrides(**each) for name, each in settings.get("overrides", {}).items()},
+        samples=given.samples or settings.get("samples"),
+        causes=not given.no_causes,
+    )
+    loaded, left_out = [], {}
+    for path in artifacts:
+        try:
+            artifact = load_candidate(path)
+            if not given.runtime:
+                runtime(FORMATS[artifact.format].runtime).version()
+            loaded.append(artifact)
+        except (RuntimeUnavailableError, ModuleNotFoundError) as error:
+            left_out[path.name] = str(error)
+    if not loaded:
+        raise RuntimeUnavailableError("; ".join(f"{name}: {reason}" for name, reason in left_out.items()))
+    found = verify(loaded, reference, options, on_step=_say)
+    result = json.loads(json.dumps(found.result))  # a copy that may be changed
+    names = dict(zip(map(str, artifacts), settings.get("names", map(str, artifacts)), strict=True))
+    for key in ("verification", "causes", "remarks"):
+        for each in result[key]:
+            each["artifact"] = names.get(each["artifact"], each["artifact"])
+    return result, left_out
+
+
+def _say(step: str) -> None:
+    sys.stderr.write(f"  {step}\n")
+
+
+def unpack(bundle: Path, folder: Path) -> tuple[list[Path], Path, dict[str, Any]]:
+    """Lay a bundle's artifacts and reference out in a folder: their paths, and its settings.
+
+    Raises:
+        ModelError: it is not a bundle of this version.
+    """
+    try:
+        with zipfile.ZipFile(bundle) as archive:
+            manifest = json.loads(archive.read(MANIFEST))
+            if manifest["schema"] != BUNDLE_SCHEMA:
+                raise ModelError(f"{bundle}: schema {manifest['schema']!r} is not {BUNDLE_SCHEMA!r}; bundle it again")
+            artifacts = []
+            for index, each in enumerate(manifest["artifacts"]):
+                place = folder / str(index)
+                place.mkdir()
+                path = place / Path(each["name"]).name  # nothing of a bundle is written anywhere else
+                path.write_bytes(archive.read(each["file"]))
+                path.with_name(path.name + ".json").write_text(each["sidecar"], encoding="utf-8")
+                artifacts.append(path)
+            reference = folder / "reference.npz"
+            reference.write_bytes(archive.read(manifest["reference"]))
+            settings = dict(manifest["settings"])
+    except (OSError, zipfile.BadZipFile, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{bundle}: is not a bundle of cbam-export ({error})") from error
+    return artifacts, reference, {**settings, "names": [each["path"] for each in manifest["artifacts"]]}
+
+
+def write_json(result: Any, path: Path) -> None:
+    """Write a result whole or not at all.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        partial.write_text(json.dumps(result, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        os.replace(partial, path)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error

@@ -1,0 +1,267 @@
+"""A traced model -> every tensor it computes, in float32 and in float64, under the names of its Keras layers.
+
+The graph is the one that every format is converted from, so the names of its operations are those that a converter
+leaves in the file. In float64 it is the same graph with every float type made double.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from converters.errors import ModelError
+from exporter.inner_names import Named, names_of
+from exporter.parity.layers import Arrays, LayerTensor, Rounding
+
+MOVED: Final = frozenset(
+    {"Identity", "Reshape", "ExpandDims", "Squeeze", "Transpose", "StopGradient", "PreventGradient", "Cast"}
+)
+"""Operations whose result holds the numbers of their first input: no tensors of their own here."""
+
+WEIGHTED: Final = frozenset(
+    {"Conv1D", "Conv2D", "Conv3D", "DepthwiseConv2dNative", "Conv2DBackpropInput", "MatMul", "BatchMatMulV2", "Einsum"}
+)
+_CALLS: Final = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
+"""A function that was not inlined: a grouped convolution, which Keras has compiled."""
+
+_FEED: Final = "/fed"
+_FLOATS: Final = ("float32", "float64")
+
+
+class InnerModel:
+    """An `InnerReference`: the tensors of a model as TensorFlow computes them on the CPU.
+
+    Args:
+        traced: the model's trace (`converters.trace.TracedModel`), of a fixed batch.
+
+    Raises:
+        ModelError: the batch is open, or TensorFlow cannot run the graph.
+    """
+
+    def __init__(self, traced: Any) -> None:
+        from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+        if any(spec.shape[:1] == (None,) for spec in traced.inputs):
+            raise ModelError("the inner tensors are read at a fixed batch; the model was traced with an open one")
+        frozen = convert_variables_to_constants_v2(traced.function, lower_control_flow=False)
+        self._graph = frozen.graph.as_graph_def()
+        self._inputs = dict(zip([spec.name for spec in traced.inputs], [t.name for t in _fed(frozen)], strict=True))
+        self._batch = int(traced.inputs[0].shape[0])
+        names = sorted(spec.name for spec in traced.outputs)  # the flat outputs of a function that gives a dict
+        self._sources = _Sources(self._graph, {_node(name): key for key, name in self._inputs.items()})
+        ends = dict(zip(names, [_node(tensor.name) for tensor in frozen.outputs], strict=True))
+        self.outputs: Mapping[str, str] = {name: self._sources.origin(node) or node for name, node in ends.items()}
+        self.tensors: Sequence[LayerTensor] = tuple(
+            _described(self._sources, names_of(traced), traced.traced.data_format)
+        )
+        self._names = [tensor.name for tensor in self.tensors]
+        self._sessions: dict[tuple[str, Rounding], Any] = {}
+
+    def run(self, inputs: Arrays) -> dict[str, np.ndarray]:
+        return self._run("float32", inputs, {}, "")
+
+    def exact(self, inputs: Arrays, given: Arrays | None = None, weights: Rounding = "") -> dict[str, np.ndarray]:
+        return self._run("float64", inputs, given or {}, weights)
+
+    def _run(self, dtype: str, inputs: Arrays, given: Arrays, weights: Rounding) -> dict[str, np.ndarray]:
+        session = self._session(dtype, weights)
+        find = session.graph.get_tensor_by_name
+        samples = len(next(iter(inputs.values())))
+        parts: dict[str, list[np.ndarray]] = {name: [] for name in self._names}
+        for start in range(0, samples - samples % self._batch, self._batch):
+            chunk = slice(start, start + self._batch)
+            feed = {}
+            for key, array in {**inputs, **given}.items():
+                tensor = find(self._inputs.get(key, f"{key}{_FEED}:0"))
+                feed[tensor] = np.asarray(array[chunk], tensor.dtype.as_numpy_dtype)
+            values = session.run([f"{name}:0" for name in self._names], feed)
+            for name, value in zip(self._names, values, strict=True):
+                parts[name].append(value)
+        return {name: np.concatenate(each) for name, each in parts.items()}
+
+    def _session(self, dtype: str, weights: Rounding) -> Any:
+        if (dtype, weights) not in self._sessions:
+            self._sessions[dtype, weights] = self._opened(dtype, weights)
+        return self._sessions[dtype, weights]
+
+    def _opened(self, dtype: str, weights: Rounding) -> Any:
+        import tensorflow as tf
+
+        definition = _with_feeds(self._graph, {tensor.name for tensor in self.tensors})
+        if dtype == "float64":
+            definition = _doubled(definition)
+        _round_weights(definition, weights)
+        graph = tf.Graph()
+        with graph.as_default():
+            try:
+                tf.graph_util.import_graph_def(definition, name="")
+            except ValueError as error:
+                raise ModelError(f"the model's graph has no {dtype} form: {str(error).splitlines()[0]}") from error
+        config = tf.compat.v1.ConfigProto(device_count={"GPU": 0})
+        config.graph_options.rewrite_options.disable_meta_optimizer = True  # every operation as it stands
+        return tf.compat.v1.Session(graph=graph, config=config)
+
+
+def _fed(frozen: Any) -> list[Any]:
+    import tensorflow as tf
+
+    return [tensor for tensor in frozen.inputs if tensor.dtype != tf.resource]
+
+
+def _node(name: str) -> str:
+    return name.removeprefix("^").split(":")[0]
+
+
+class _Sources:
+    """What each node of a graph is computed from, as far as that depends on the inputs of the model."""
+
+    def __init__(self, graph: Any, inputs: Mapping[str, str]) -> None:
+        self.nodes = {node.name: node for node in graph.node}
+        self.inputs = inputs
+        self._depends: dict[str, bool] = {}
+        for node in graph.node:  # a frozen graph is not always in order, hence the stack
+            self._settle(node.name)
+
+    def _settle(self, name: str) -> None:
+        stack = [name]
+        while stack:
+            node = self.nodes[stack[-1]]
+            waiting = [each for each in map(_node, node.input) if each not in self._depends]
+            if waiting and node.name not in self.inputs:
+                stack.extend(waiting)
+                continue
+            found = any(self._depends[_node(each)] for each in node.input) if node.name not in self.inputs else True
+            self._depends[stack.pop()] = found
+
+    def depends(self, name: str) -> bool:
+        """Whether the node's value depends on the inputs."""
+        return self._depends[name]
+
+    def listed(self) -> Iterator[Any]:
+        """The nodes whose first result is a tensor of its own, in the order of computation."""
+        done: set[str] = set()
+        for first in self.nodes:
+            stack = [first]
+            while stack:
+                node = self.nodes[stack[-1]]
+                waiting = [each for each in map(_node, node.input) if each not in done]
+                if waiting:
+                    stack.extend(waiting)
+                    continue
+                stack.pop()
+                if node.name not in done:
+                    done.add(node.name)
+                    if self._own(node):
+                        yield node
+
+    def _own(self, node: Any) -> bool:
+        if node.name in self.inputs or not self.depends(node.name) or node.op in MOVED:
+            return False
+        types = [node.attr[key].type for key in ("T", "dtype") if key in node.attr]
+        return node.op in _CALLS or 1 in types  # DT_FLOAT
+
+    def origin(self, name: str) -> str:
+        """The tensor, or the model's input, whose numbers a node holds; empty where it has them from no input."""
+        while name not in self.inputs and self.depends(name) and self.nodes[name].op in MOVED:
+            name = _node(self.nodes[name].input[0])
+        return self.inputs.get(name, name) if self.depends(name) else ""
+
+    def sources(self, node: Any) -> tuple[str, ...]:
+        """The tensors and inputs of the model that a node is computed from."""
+        found: list[str] = []
+        for each in node.input:
+            name = self.origin(_node(each))
+            if name and not self._is_own(name):
+                found += self.sources(self.nodes[name])
+            elif name:
+                found.append(name)
+        return tuple(dict.fromkeys(found))
+
+    def _is_own(self, name: str) -> bool:
+        return name in self.inputs.values() or self._own(self.nodes[name])
+
+
+def _described(sources: _Sources, named: Named, data_format: str) -> Iterator[LayerTensor]:
+    for node in sources.listed():
+        layer, block, gate = named.of(node.name)
+        weighted = node.op in WEIGHTED or node.op in _CALLS
+        # TensorFlow has no channels-first convolution on the CPU: Keras turns the map in front of it and behind.
+        axis = 1 if data_format == "channels_first" and not weighted else -1
+        yield LayerTensor(node.name, node.op, layer, block, gate, sources.sources(node), weighted, axis)
+
+
+def _with_feeds(graph: Any, names: set[str]) -> Any:
+    """A copy in which whatever reads a tensor reads a copy of it, which can be replaced while the tensor is read."""
+    copy = type(graph)()
+    copy.CopyFrom(graph)
+    for node in copy.node:
+        for place, name in enumerate(node.input):
+            if name in names:  # not `name:1` nor a control input
+                node.input[place] = name + _FEED
+    for name in sorted(names):
+        added = copy.node.add()
+        added.name, added.op = name + _FEED, "Identity"
+        added.input.append(name)
+        added.attr["T"].type = 1
+    return copy
+
+
+def _doubled(graph: Any) -> Any:
+    """The graph with float64 in the place of float32, in place."""
+    import tensorflow as tf
+
+    single, double = tf.float32.as_datatype_enum, tf.float64.as_datatype_enum
+    functions = graph.library.function
+    for node in [*graph.node, *(node for function in functions for node in function.node_def)]:
+        _double_node(node, single, double)
+    for function in functions:
+        for argument in (*function.signature.input_arg, *function.signature.output_arg):
+            argument.type = double if argument.type == single else argument.type
+    return graph
+
+
+def _double_node(node: Any, single: int, double: int) -> None:
+    import tensorflow as tf
+
+    for key, value in node.attr.items():
+        if value.type == single and key != "out_type":
+            value.type = double
+        for place, each in enumerate(value.list.type):
+            value.list.type[place] = double if each == single else each
+        if value.HasField("tensor") and value.tensor.dtype == single:
+            value.tensor.CopyFrom(tf.make_tensor_proto(tf.make_ndarray(value.tensor).astype(np.float64)))
+
+
+def _round_weights(graph: Any, rounding: Rounding) -> None:
+    """Round the constants that convolutions and matrix products multiply with, in place."""
+    import tensorflow as tf
+
+    if not rounding:
+        return
+    nodes = {node.name: node for node in graph.node}
+    for node in graph.node:
+        if node.op not in WEIGHTED and node.op not in _CALLS:
+            continue
+        for name in map(_node, node.input):
+            while nodes[name].op in ("Identity", "ReadVariableOp"):
+                name = _node(nodes[name].input[0])
+            if nodes[name].op != "Const":
+                continue
+            tensor = nodes[name].attr["value"].tensor
+            value = tf.make_ndarray(tensor)
+            if value.dtype.name in _FLOATS and value.ndim > 1:
+                rounded = _rounded(value, rounding, depthwise=node.op.startswith("Depthwise"))
+                tensor.CopyFrom(tf.make_tensor_proto(rounded.astype(value.dtype)))
+
+
+def _rounded(weights: np.ndarray, rounding: Rounding, depthwise: bool) -> np.ndarray:
+    if rounding == "half":
+        return weights.astype(np.float16)
+    axes: Any = None
+    if rounding == "8 bits, scale a channel":
+        axes = (0, 1) if depthwise else tuple(range(weights.ndim - 1))
+    step = np.maximum(np.abs(weights).max(axis=axes, keepdims=True) / 127, np.finfo(np.float64).tiny)
+    rounded: np.ndarray = np.rint(weights / step) * step
+    return rounded

@@ -1,0 +1,177 @@
+"""Which of several layers that became one operation is at fault, told by how the values differ; NumPy only."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+import numpy as np
+
+from exporter.parity.layers import Arrays, LayerTensor
+from exporter.parity.matching import Match
+from exporter.parity.prediction import largest
+
+_ENOUGH: Final = 0.02
+"""Share of the elements from which a part of a tensor can speak for the whole."""
+
+_UNIFORM: Final = 0.2
+"""Deviation over the channels of what a factor lacks to 1, beside its mean: below it, one factor for all of them. A
+changed epsilon or variance moves channels unlike, in proportion to 1 / variance."""
+
+
+_POINTS: Final = 8
+_FLAT: Final = 1e-4
+"""Elements of a channel, and their range beside their size, from which a factor and an offset can be told apart."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Culprit:
+    """The layer at fault, empty where that cannot be told, and what shows it, in words."""
+
+    layer: str
+    reason: str
+
+
+UNKNOWN: Final = Culprit("", "")
+
+
+def segment(layers: Mapping[str, LayerTensor], end: str, known: set[str]) -> list[LayerTensor]:
+    """The tensors from the known ones (without them) to `end`, in the order of computation."""
+    found: set[str] = set()
+    stack = [end]
+    while stack:
+        name = stack.pop()
+        if name in layers and name not in found and (name == end or name not in known):
+            found.add(name)
+            stack += layers[name].sources
+    return [layers[name] for name in layers if name in found]
+
+
+def culprit(match: Match, chain: Sequence[LayerTensor], predicted: Arrays) -> Culprit:
+    """The layer of a segment that is at fault.
+
+    Args:
+        match: the tensor that disagrees, the end of the segment.
+        chain: the segment; its tensors' values, as they must be, are in `predicted`.
+    """
+    names = list(dict.fromkeys(tensor.layer for tensor in chain))
+    if len(names) == 1:
+        return Culprit(names[0], "")
+    linear, after = _activation(match, chain, predicted)
+    if after and _agrees_where_it_is_linear(match, predicted[match.layer.name], predicted[linear.name]):
+        return Culprit(after[-1], "right where the activation leaves a value as it is, wrong where it does not")
+    return _scale(match, chain, linear, predicted)
+
+
+def _activation(match: Match, chain: Sequence[LayerTensor], predicted: Arrays) -> tuple[LayerTensor, list[str]]:
+    """The tensor in front of the activation that ends a segment, and the layers of that activation."""
+    by_name = {tensor.name: tensor for tensor in chain}
+    end = match.layer
+    after: list[str] = []
+    while len(end.sources) == 1 and end.sources[0] in by_name and not end.weighted:
+        source = by_name[end.sources[0]]
+        before, behind = predicted[source.name], predicted[end.name]
+        # An activation is elementwise and leaves part of the values as they are. What scales leaves none.
+        if before.shape != behind.shape or np.mean(before == behind) < _ENOUGH or end.layer == source.layer:
+            break
+        after.insert(0, end.layer)
+        end = source
+    return end, after
+
+
+def _agrees_where_it_is_linear(match: Match, behind: np.ndarray, before: np.ndarray) -> bool:
+    same = behind == before
+    there = np.abs(match.value - behind)[same]
+    return bool(np.mean(same) >= _ENOUGH and np.max(there, initial=0.0) <= match.allowed)
+
+
+def _scale(match: Match, chain: Sequence[LayerTensor], linear: LayerTensor, predicted: Arrays) -> Culprit:
+    """Tell a factor and an offset of each channel, which a normalisation gives, from other weights."""
+    weighted = [tensor for tensor in chain if tensor.weighted]
+    if len(weighted) != 1:
+        return UNKNOWN
+    norms = [t.layer for t in chain[chain.index(weighted[0]) + 1 : chain.index(linear) + 1]]
+    others = [name for name in dict.fromkeys(norms) if name != weighted[0].layer]
+    target, behind = predicted[linear.name], predicted[match.layer.name]
+    if not others or target.shape != match.value.shape:
+        return Culprit(weighted[0].layer, "") if not others else UNKNOWN
+    by_channel = [np.moveaxis(each, linear.channels, 0) for each in (target, behind, match.value)]
+    fits = [_fit(*each) for each in zip(*by_channel, strict=True)]
+    seen = [fit for fit in fits if fit is not None]
+    off = [fit for fit in seen if fit.before > match.allowed]
+    if not off:
+        return UNKNOWN
+    if any(fit.left > 2 * match.allowed for fit in off):
+        return Culprit(weighted[0].layer, f"{len(off)} of {len(fits)} channels differ by more than scale and offset")
+    factors = np.array([fit.factor for fit in off])
+    if len(off) == 1 and len(fits) > 1:
+        return UNKNOWN  # one weight of a small kernel or of the normalisation: it looks the same
+    if len(off) == len(seen) > 2 and float(np.std(factors)) < _UNIFORM * abs(float(np.mean(factors)) - 1):
+        return Culprit(weighted[0].layer, f"all channels are {float(np.mean(factors)):.3g} times what they should be")
+    if len(others) > 1:
+        return UNKNOWN
+    return Culprit(others[0], f"{len(off)} of {len(fits)} channels differ in scale and offset only")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Fit:
+    factor: float
+    before: float
+    left: float
+
+
+def _fit(target: np.ndarray, behind: np.ndarray, value: np.ndarray) -> _Fit | None:
+    """value = factor * target + offset, by least squares over the elements that the activation leaves as they are."""
+    # At an end of its own range a value may have been clipped.
+    open_ = (
+        (behind == target) & (value > value.min()) & (value < value.max())
+        if not np.array_equal(behind, target)
+        else np.ones(target.shape, bool)
+    )
+    x, y = target[open_].astype(np.float64), value[open_].astype(np.float64)
+    if len(x) < _POINTS or float(np.ptp(x)) <= _FLAT * float(np.max(np.abs(x))):
+        return None
+    factor = float(np.mean((x - x.mean()) * (y - y.mean())) / np.var(x))
+    offset = float(y.mean() - factor * x.mean())
+    return _Fit(factor, float(np.max(np.abs(y - x))), float(np.max(np.abs(y - (factor * x + offset)))))
+
+
+def input_variants(inputs: Arrays) -> list[tuple[str, str, Arrays]]:
+    """Usual ways to take an image wrongly: the input's name, what was done, the inputs as they then are."""
+    found: list[tuple[str, str, Arrays]] = []
+    for name, value in inputs.items():
+        for words, change in _CHANGES:
+            changed = change(value)
+            if changed is not None and changed.shape == value.shape and not np.array_equal(changed, value):
+                found.append((name, words, {**inputs, name: changed}))
+    return found
+
+
+def _as_other_layout(value: np.ndarray) -> np.ndarray | None:
+    return value.transpose(0, 3, 1, 2).reshape(value.shape) if value.ndim == 4 else None
+
+
+def _from_other_layout(value: np.ndarray) -> np.ndarray | None:
+    if value.ndim != 4:
+        return None
+    count, height, width, channels = value.shape
+    return value.reshape(count, channels, height, width).transpose(0, 2, 3, 1)
+
+
+_CHANGES: Final[tuple[tuple[str, Callable[[np.ndarray], np.ndarray | None]], ...]] = (
+    ("the numbers of an NCHW image are read as NHWC", _as_other_layout),
+    ("the numbers of an NHWC image are read as NCHW", _from_other_layout),
+    ("height and width are exchanged", lambda v: v.swapaxes(1, 2) if v.ndim == 4 else None),
+    ("the channels are in reverse order (RGB and BGR)", lambda v: v[..., ::-1] if v.ndim == 4 else None),
+    ("it is upside down", lambda v: v[:, ::-1] if v.ndim == 4 else None),
+    ("it is divided by 255", lambda v: v / np.float32(255)),
+    ("it is multiplied by 255", lambda v: v * np.float32(255)),
+    ("it is brought from 0..1 to -1..1", lambda v: v * np.float32(2) - np.float32(1)),
+    ("it is brought from 0..255 to -1..1", lambda v: v / np.float32(127.5) - np.float32(1)),
+)
+
+
+def explains(match: Match, predicted: np.ndarray) -> bool:
+    """Whether another prediction is what the tensor holds."""
+    return largest(match.value, predicted) <= match.allowed

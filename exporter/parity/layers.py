@@ -1,0 +1,65 @@
+"""What a search along the layers compares with: every tensor of the model itself, and how each follows from others."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Literal, Protocol
+
+import numpy as np
+
+Arrays = Mapping[str, np.ndarray]
+
+Gate = Literal["", "channel", "spatial"]
+
+Rounding = Literal["", "half", "8 bits, scale a channel", "8 bits, one scale"]
+"""How an artifact may store the weights; empty: as they are."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class LayerTensor:
+    """One tensor that the model computes from its inputs.
+
+    Attributes:
+        name: of the operation that computes it, unique.
+        op: that operation's type, as TensorFlow calls it (`Conv2D`, `Relu`).
+        layer: path of the Keras layer or operation it belongs to, through nested models and into CBAM's own parts.
+        block: name of the CBAM block it belongs to, or empty.
+        gate: whether it is that block's channel or spatial gate.
+        sources: names of the tensors, inputs of the model included, that it is computed from.
+        weighted: whether it is a product with weights, a convolution or a matrix product.
+        channels: the axis of its channels.
+    """
+
+    name: str
+    op: str
+    layer: str
+    block: str = ""
+    gate: Gate = ""
+    sources: tuple[str, ...] = ()
+    weighted: bool = False
+    channels: int = -1
+
+
+class InnerReference(Protocol):
+    """A model whose every tensor can be read, and replaced.
+
+    Attributes:
+        tensors: in the order of computation. The inputs of the model are not among them.
+        outputs: names of the model's outputs -> the tensors that they are.
+    """
+
+    tensors: Sequence[LayerTensor]
+    outputs: Mapping[str, str]
+
+    def run(self, inputs: Arrays) -> dict[str, np.ndarray]:
+        """The value of each tensor for inputs by the model's names, samples first, in float32 as the model computes."""
+
+    def exact(self, inputs: Arrays, given: Arrays | None = None, weights: Rounding = "") -> dict[str, np.ndarray]:
+        """The same in float64.
+
+        Args:
+            given: values to go on with in place of those of some tensors. Each of these tensors itself is still what
+                follows from what comes before it.
+            weights: how the weights are rounded first.
+        """

@@ -1,0 +1,343 @@
+"""Which tensor of the model each tensor of a file is: by value where values tell, by name and place where they do not.
+
+Names in a file are a hint only: TFLite joins the names of fused operations, tf2onnx gives a transposition the name of
+what comes after it, a graph optimiser drops them. A tensor whose values are what the model predicts from the file's own
+values before it (`prediction`) is that tensor. The rest, where a fault is, is matched by name, then by place.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, Literal
+
+import numpy as np
+
+from exporter.parity.layers import Arrays, LayerTensor
+from exporter.parity.prediction import CLIPPED, STEPS, Prediction, Predictor, largest
+from exporter.parity.traced import FileTensor, views
+
+_ROUNDS: Final = 6
+_REPAIRS: Final = 6  # doubtful matches looked into, of those that disagree
+_OTHERS: Final = 4  # layers that each may be instead
+_ALIKE: Final = 0.5
+"""Root mean square error, in units of the spread, below which two tensors are taken to be meant as the same one: two
+that have nothing to do with each other are 1.4 apart, or more."""
+
+_NUMBER: Final = re.compile(r"_\d+$")
+
+How = Literal["value", "name", "place"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False, slots=True)
+class Match:
+    """A tensor of the file and the tensor of the model that it is.
+
+    Attributes:
+        value: the file's, in the model's shape.
+        error: the largest difference from what is predicted; allowed: what of that is arithmetic.
+        how: what tells that they are the same.
+    """
+
+    file: FileTensor
+    layer: LayerTensor
+    value: np.ndarray
+    error: float
+    allowed: float
+    how: How
+
+    @property
+    def agrees(self) -> bool:
+        return bool(self.error <= self.allowed)
+
+
+class Matcher:
+    """Matches the tensors of one file with those of a model.
+
+    Args:
+        given: the inputs by the model's names and in its layout, as the file took them in.
+    """
+
+    def __init__(self, predictor: Predictor, tensors: Sequence[FileTensor], given: Arrays) -> None:
+        self._predictor, self._tensors, self._given = predictor, tensors, given
+        self._layers = {tensor.name: tensor for tensor in predictor.reference.tensors}
+        self._order = {name: place for place, name in enumerate(self._layers)}
+        self._before = _ancestors({name: tensor.sources for name, tensor in self._layers.items()})
+        self._above = _ancestors({tensor.name: tensor.sources for tensor in tensors})
+        self._by_file = {tensor.name: tensor for tensor in tensors}
+        self._named = _Names(self._layers)
+        read = {source for tensor in tensors for source in tensor.sources}
+        self._last = {tensor.name for tensor in tensors if tensor.name not in read}
+        self._moments = {t.name: (float(np.mean(t.value)), float(np.std(t.value))) for t in tensors}
+        self.prediction = predictor.predict({}, given)
+
+    def match(self) -> list[Match]:
+        """The matches, in the file's order of computation."""
+        found: dict[str, Match] = {}
+        for number in range(_ROUNDS):
+            before = {name: match.layer.name for name, match in found.items()}
+            found = self._assign(found, by_place=number > 0)
+            if number and before == {name: match.layer.name for name, match in found.items()}:
+                break
+            self.prediction = self._predict(found.values())
+        return self._repaired(list(self._judged(found.values()).values()))
+
+    def _predict(self, matches: Iterable[Match]) -> Prediction:
+        # Of several tensors that are the same one, the last is what the rest of the file reads.
+        return self._predictor.predict({match.layer.name: match.value for match in matches}, self._given)
+
+    def _judged(self, matches: Iterable[Match]) -> dict[str, Match]:
+        """The same matches under the newest prediction."""
+        judged = {}
+        for match in matches:
+            error, allowed = self._error(match.file, match.layer.name, match.value, self.prediction)
+            judged[match.file.name] = dataclasses.replace(match, error=error, allowed=allowed)
+        return self._by_what_they_read(judged)
+
+    def _by_what_they_read(self, judged: dict[str, Match]) -> dict[str, Match]:
+        """Judge what disagrees once more by the tensors that it reads itself, where a file holds several copies of one
+        (rounded in turn, each to its own range) and the prediction went on with another of them."""
+        known = {match.layer.name: match for match in judged.values()}
+        predictions: dict[tuple[str, ...], Prediction] = {}
+        for name, match in list(judged.items()):
+            read = [] if match.agrees else [judged[each] for each in self._read(match, judged)]
+            others = {each.layer.name: each for each in read if known[each.layer.name] is not each}
+            if not others:
+                continue
+            key = tuple(sorted(each.file.name for each in others.values()))
+            if key not in predictions:
+                predictions[key] = self._predict((known | others).values())
+            error, allowed = self._error(match.file, match.layer.name, match.value, predictions[key])
+            judged[name] = dataclasses.replace(match, error=error, allowed=allowed)
+        return judged
+
+    def _read(self, match: Match, known: Mapping[str, Match]) -> set[str]:
+        """The nearest tensors of other layers that a tensor is computed from."""
+        found: set[str] = set()
+        stack = list(match.file.sources)
+        while stack:
+            name = stack.pop()
+            if name in known and known[name].layer is not match.layer:
+                found.add(name)
+            elif name in self._by_file:
+                stack += self._by_file[name].sources
+        return found
+
+    def _assign(self, known: Mapping[str, Match], by_place: bool) -> dict[str, Match]:
+        found: dict[str, Match] = {}
+        others = {match.layer.name for match in known.values()}
+        for tensor in self._tensors:
+            if tensor.moved and (tensor.copies in found or tensor.copies not in self._above):
+                continue  # the same numbers in another shape; where that shape is not the model's, this one may be
+            behind = {found[name].layer.name for name in self._above[tensor.name] if name in found}
+            passed = {name for layer in behind for name in self._before[layer]}
+            fitting = self._fitting(tensor, passed)
+            own = known.get(tensor.name)
+            taken = {match.layer.name for match in found.values()} | (others - ({own.layer.name} if own else set()))
+            copied = self._copied(tensor, fitting, found)
+            if copied is not None and copied.agrees:
+                found[tensor.name] = copied
+                continue
+            # A copy that clips as well may be the activation behind: ONNX Runtime leaves a ReLU out for a range.
+            match = self._by_value(tensor, fitting, taken, own)
+            named = self._by_name(tensor, fitting)
+            behind_it = named is not None and copied is not None and copied.layer.name in named.layer.sources
+            match = match or (named if behind_it else copied or named)
+            if match is None and by_place:
+                match = own or self._by_place(tensor, fitting, taken, behind)
+            if match is not None:
+                found[tensor.name] = match
+        return found
+
+    def _fitting(self, tensor: FileTensor, passed: set[str]) -> dict[str, list[np.ndarray]]:
+        """Layers whose shape the tensor can have, that are not computed before what it is computed from."""
+        fitting = {}
+        known: dict[tuple[int, ...], list[np.ndarray]] = {}
+        for name, value in self.prediction.values.items():
+            if name not in passed and value.size == tensor.value.size:
+                if value.shape not in known:
+                    known[value.shape] = views(tensor.value, value.shape)
+                if known[value.shape]:
+                    fitting[name] = known[value.shape]
+        return fitting
+
+    def _copied(
+        self, tensor: FileTensor, fitting: Mapping[str, list[np.ndarray]], found: Mapping[str, Match]
+    ) -> Match | None:
+        """A tensor that is another one rounded is the same layer's."""
+        source = found.get(tensor.copies)
+        if source is None or source.layer.name not in fitting:
+            return None
+        return self._made(tensor, source.layer.name, fitting[source.layer.name], source.how)
+
+    def _made(self, tensor: FileTensor, name: str, seen: list[np.ndarray], how: How) -> Match:
+        target = self.prediction.values[name]
+        value = min(seen, key=lambda each: _distance(each, target)) if len(seen) > 1 else seen[0]
+        return Match(tensor, self._layers[name], value, *self._error(tensor, name, value, self.prediction), how)
+
+    def _error(self, tensor: FileTensor, name: str, value: np.ndarray, prediction: Prediction) -> tuple[float, float]:
+        """The largest difference of a tensor from its prediction, and what is allowed."""
+        target = prediction.values[name]
+        allowed = prediction.allowed[name] + STEPS * tensor.step
+        truth = self._predictor.truth[name]
+        beyond = (
+            np.count_nonzero((truth < tensor.low - allowed) | (truth > tensor.high + allowed)) if tensor.step else 0
+        )
+        # Its range was measured on other values, so a few of the model's own lie beyond it; and what comes before may
+        # be off and lead out of any range. Only a range that does not fit the model is a fault of this tensor.
+        if tensor.step and beyond <= max(CLIPPED * truth.size, 2):
+            target = np.clip(target, tensor.low, tensor.high)
+        return largest(value, target), allowed
+
+    def _by_value(
+        self, tensor: FileTensor, fitting: Mapping[str, list[np.ndarray]], taken: set[str], known: Match | None
+    ) -> Match | None:
+        mean, deviation = self._moments[tensor.name]
+        agreeing = []
+        hinted = self._named.hints(tensor.name)
+        for name, seen in fitting.items():
+            target = self.prediction.values[name]
+            allowed = self.prediction.allowed[name] + STEPS * tensor.step
+            spread = self.prediction.spread[name]
+            # What does not vary, or less than its error, is like anything else that does not.
+            if not spread > 2 * allowed and name not in hinted:
+                continue
+            # Two tensors that are this near have a mean and a deviation as near; this is quickly said of most.
+            apart = max(abs(mean - float(np.mean(target))), abs(deviation - float(np.std(target))))
+            if not tensor.step and apart > allowed:
+                continue
+            match = self._made(tensor, name, seen, "value")
+            if match.agrees:
+                agreeing.append(match)
+        by_hint = [match for match in agreeing if match.layer.name in hinted]
+        for wanted in (
+            [match for match in by_hint if match.layer.name not in taken],
+            by_hint,
+            [match for match in agreeing if known is not None and match.layer is known.layer],
+            [match for match in agreeing if match.layer.name not in taken],
+            agreeing,
+        ):
+            if wanted:
+                return max(wanted, key=lambda match: self._order[match.layer.name])
+        return None
+
+    def _by_name(self, tensor: FileTensor, fitting: Mapping[str, list[np.ndarray]]) -> Match | None:
+        hinted = [name for name in self._named.hints(tensor.name) if name in fitting]
+        if not hinted:
+            return None
+        # A fused operation bears the names of all it does; its result is that of the last.
+        name = max(hinted, key=lambda each: self._order[each])
+        return self._made(tensor, name, fitting[name], "name")
+
+    def _by_place(
+        self, tensor: FileTensor, fitting: Mapping[str, list[np.ndarray]], taken: set[str], behind: set[str]
+    ) -> Match | None:
+        free = [name for name in fitting if name not in taken]
+        made = [
+            self._made(tensor, name, fitting[name], "place")
+            for name in free
+            if behind <= self._before[name] or not behind
+        ]
+        ends = [match for match in made if match.layer.name in self._predictor.reference.outputs.values()]
+        if tensor.name in self._last and len(ends) == 1:
+            return ends[0]
+        near = min(made, key=self._score, default=None)
+        return near if near is not None and self._score(near) < _ALIKE else None
+
+    def _score(self, match: Match) -> float:
+        spread = self.prediction.spread[match.layer.name]
+        return _distance(match.value, self.prediction.values[match.layer.name]) / spread if spread > 0 else np.inf
+
+    def _repaired(self, matches: list[Match]) -> list[Match]:
+        """Take back matches that were made by name or place, disagree, and were none.
+
+        A tensor that is wrong makes one match disagree: its own. One that was taken for another makes those behind it
+        disagree as well, so of all that it may be, or nothing, that is right with which the fewest disagree.
+        """
+        tried: set[str] = set()
+        while len(tried) < _REPAIRS:
+            doubtful = self._doubtful(matches, tried)
+            if doubtful is None:
+                break
+            tried.add(doubtful.file.name)
+            best = matches
+            for change in self._instead(doubtful):
+                changed = [change if match is doubtful else match for match in matches]
+                kept = [match for match in changed if match is not None]
+                self.prediction = self._predict(kept)
+                judged = list(self._judged(kept).values())
+                if _disagreeing(judged) < _disagreeing(best):
+                    best = judged
+            self.prediction = self._predict(best)
+            matches = list(self._judged(best).values())
+        return matches
+
+    def _doubtful(self, matches: Sequence[Match], tried: set[str]) -> Match | None:
+        """The first match by name or place that disagrees and so does something computed from it."""
+        off = [match for match in matches if not match.agrees]
+        for match in off:
+            behind = (other for other in off if match.file.name in self._above[other.file.name])
+            if match.how != "value" and match.file.name not in tried and next(behind, None) is not None:
+                return match
+        return None
+
+    def _instead(self, match: Match) -> list[Match | None]:
+        """What else a tensor may be, by its name; or nothing."""
+        fitting = self._fitting(match.file, set())
+        others = [name for name in self._named.hints(match.file.name) if name in fitting and name != match.layer.name]
+        return [*(self._made(match.file, name, fitting[name], "name") for name in others[:_OTHERS]), None]
+
+
+def _disagreeing(matches: Iterable[Match]) -> int:
+    return sum(not match.agrees for match in matches)
+
+
+class _Names:
+    """Layers by the names that a converter leaves in a file."""
+
+    def __init__(self, layers: Iterable[str]) -> None:
+        self._exact = {name: [name] for name in layers}
+        self._loose: dict[tuple[str, ...], list[str]] = {}
+        for name in list(self._exact):
+            self._exact.setdefault(name.rpartition("/")[0], []).append(name)
+            whole = _key(name)
+            # With and without the scope of the model itself; the scope of a layer stands for all that is in it.
+            for key in dict.fromkeys((whole, whole[1:], whole[:-1], whole[1:-1])):
+                if key:
+                    self._loose.setdefault(key, []).append(name)
+
+    def hints(self, name: str) -> list[str]:
+        """The layers that a tensor's name speaks of."""
+        found: dict[str, None] = {}
+        for part in (part.split(":")[0] for part in name.split(";")):
+            scope = part.rpartition("/")[0]
+            found |= dict.fromkeys(self._exact.get(part) or self._exact.get(scope) or self._like(part))
+        return list(found)
+
+    def _like(self, part: str) -> list[str]:
+        key = _key(part)
+        for tried in (key, key[:-1]):
+            for start in range(len(tried)):  # the model may stand in others, in the file
+                if tried[start:] in self._loose:
+                    return self._loose[tried[start:]]
+        return []
+
+
+def _key(name: str) -> tuple[str, ...]:
+    """The scopes of a name without the numbers that keep them apart."""
+    return tuple(_NUMBER.sub("", scope) for scope in name.split("/"))
+
+
+def _ancestors(sources: Mapping[str, Sequence[str]]) -> dict[str, set[str]]:
+    """All that each name is computed from. The names are in the order of computation."""
+    found: dict[str, set[str]] = {}
+    for name, direct in sources.items():
+        found[name] = set(direct).union(*(found.get(each, ()) for each in direct))
+    return found
+
+
+def _distance(one: np.ndarray, other: np.ndarray) -> float:
+    """Root mean square difference; infinite where it is not finite."""
+    found = float(np.sqrt(np.mean((one.astype(np.float64) - other) ** 2)))
+    return found if np.isfinite(found) else np.inf

@@ -1,0 +1,106 @@
+"""What each tensor of the model must be, given the artifact's own values of those before it, and what error is due.
+
+An artifact's tensor is compared with what the model computes in float64 from the *artifact's* values of the tensors in
+front of it. So an error counts once, where it arises, and what merely hands it on agrees. The same is done with the
+model's own float32 values in the artifact's place: what is left then is what float32 arithmetic does to each tensor.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Final
+
+import numpy as np
+
+from exporter.parity.layers import Arrays, InnerReference, LayerTensor, Rounding
+from exporter.parity.verdict import LAST_ROUNDINGS, SAFETY_FP32, UNIT_ROUNDOFF_FP32
+
+SAFETY_ROUNDED: Final = 5.0
+"""Between the error that rounding the weights gave, and the largest that is taken for such rounding. It is a sample of
+the very error, of as many elements; but where a normalisation is folded into the weights and all of them share a scale,
+the steps are larger than those tried here. Measured: up to 3.0 in a sound int8 artifact of such a kind."""
+
+STEPS: Final = 2.0
+"""Steps of a quantised tensor that its last operation may be off: half by rounding to it, the rest by the integer
+arithmetic of approximated functions (the logistic and softmax tables)."""
+
+CLIPPED: Final = 0.01
+"""Share of a quantised tensor's elements that may lie beyond its range. More is a range that does not fit."""
+
+ROUNDINGS: Final[Mapping[str, tuple[Rounding, ...]]] = {
+    "fp32": (),
+    "fp16": ("half",),
+    "dynamic": ("8 bits, scale a channel", "8 bits, one scale"),
+    "int8": ("8 bits, scale a channel", "8 bits, one scale"),
+    "int16x8": ("8 bits, scale a channel", "8 bits, one scale"),
+}
+"""How the weights of each precision may be rounded; the files do not tell which."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Prediction:
+    """By tensor of the model: its value, the largest error that is due to arithmetic, and its spread.
+
+    `spread` is the deviation over all elements of the model's own value.
+    """
+
+    values: Arrays
+    allowed: Mapping[str, float]
+    spread: Mapping[str, float]
+
+
+class Predictor:
+    """Predicts from known values of some tensors. `precision` is the artifact's."""
+
+    def __init__(self, reference: InnerReference, inputs: Arrays, precision: str) -> None:
+        self.reference, self._inputs, self._precision = reference, inputs, precision
+        self.single = reference.run(inputs)
+        self.truth = reference.exact(inputs)
+        self.spread = {name: float(np.std(value)) for name, value in self.truth.items()}
+        self._summed = {tensor.name: self._terms(tensor) for tensor in reference.tensors}
+
+    def _terms(self, tensor: LayerTensor) -> float:
+        """By how much one rounding grows in a mean: sqrt(n) for n terms (`verdict.derived_tolerance`).
+
+        TensorFlow adds by halves, which hides it; LiteRT's own kernels add one after the other.
+        """
+        if tensor.op not in ("Mean", "Sum") or len(tensor.sources) != 1 or tensor.sources[0] not in self.truth:
+            return 1.0
+        return math.sqrt(max(1.0, self.truth[tensor.sources[0]].size / max(1, self.truth[tensor.name].size)))
+
+    def predict(self, known: Arrays, inputs: Arrays) -> Prediction:
+        """From `known` values by tensor, and from `inputs` as the artifact took them in."""
+        values = self.reference.exact(inputs, known)
+        own = self.reference.exact(self._inputs, {name: self.single[name] for name in known})
+        allowed = {
+            name: SAFETY_FP32 * largest(self.single[name], own[name])
+            + LAST_ROUNDINGS * UNIT_ROUNDOFF_FP32 * self._summed[name] * float(np.max(np.abs(own[name]), initial=0.0))
+            for name in values
+        }
+        if ROUNDINGS[self._precision]:
+            found = [self.reference.exact(inputs, known, each) for each in ROUNDINGS[self._precision]]
+            if self._precision == "dynamic":
+                found.append(self.reference.exact(inputs, {name: eight_bits(each) for name, each in known.items()}))
+            for name, value in values.items():
+                allowed[name] += SAFETY_ROUNDED * max(largest(each[name], value) for each in found)
+        return Prediction(values, allowed, self.spread)
+
+
+def largest(one: np.ndarray, other: np.ndarray) -> float:
+    """The largest distance of two arrays; infinite where one is finite and the other is not."""
+    finite = np.isfinite(one)
+    if not np.array_equal(finite, np.isfinite(other)):
+        return np.inf
+    if not finite.all():
+        one, other = one[finite], other[finite]
+    return float(np.max(np.abs(one.astype(np.float64) - other), initial=0.0))
+
+
+def eight_bits(value: np.ndarray) -> np.ndarray:
+    """What a dynamically quantised product reads in place of `value`: 255 steps over the range of each sample."""
+    flat = value.reshape(len(value), -1).astype(np.float64)
+    step = np.maximum(np.ptp(np.c_[flat, np.zeros(len(flat))], axis=1, keepdims=True) / 255, np.finfo(np.float64).tiny)
+    rounded: np.ndarray = (np.rint(flat / step) * step).reshape(value.shape)
+    return rounded

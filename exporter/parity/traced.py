@@ -1,0 +1,152 @@
+"""The tensors of an artifact as one array each, samples first, in real numbers, and what each is computed from."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Protocol
+
+import numpy as np
+
+from exporter.parity.layers import Arrays
+from exporter.parity.stored import to_real
+
+MOVED: Final = frozenset(
+    {
+        *("Identity", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Transpose", "Cast"),
+        *("RESHAPE", "SQUEEZE", "EXPAND_DIMS", "TRANSPOSE"),
+    }
+)
+"""Operations of ONNX and TFLite whose result holds the numbers of their input."""
+
+ROUNDED: Final = frozenset({"QuantizeLinear", "DequantizeLinear", "QUANTIZE", "DEQUANTIZE"})
+"""Operations whose result holds them rounded."""
+
+
+class Traced(Protocol):
+    """The part of `exporter.runtimes.base.Traceable` that is needed here."""
+
+    def tensors(self) -> Sequence[Any]: ...
+
+    def nodes(self) -> Sequence[Any]: ...
+
+    def run_traced(self, inputs: Arrays) -> dict[str, np.ndarray]: ...
+
+
+@dataclasses.dataclass(frozen=True, eq=False, slots=True)
+class FileTensor:
+    """One tensor of a file that depends on its inputs.
+
+    Attributes:
+        name, op: its own, and the type of the operation that computes it.
+        value: (samples, ...), in real numbers.
+        step: between two neighbouring numbers that it can hold, where it is quantised; else 0.
+        low, high: the least and the largest number that it can hold, where it is quantised.
+        clipped: the share of its values that stand at one of these two.
+        sources: names of the tensors it is computed from, inputs of the file included.
+        moved: whether it holds the numbers of its first source, in another shape.
+        copies: the tensor whose numbers it holds, moved or rounded or both; empty where it has its own.
+    """
+
+    name: str
+    op: str
+    value: np.ndarray
+    step: float
+    low: float
+    high: float
+    clipped: float
+    sources: tuple[str, ...]
+    moved: bool
+    copies: str = ""
+
+
+def read_tensors(session: Traced, inputs: Arrays, batch: int) -> tuple[FileTensor, ...]:
+    """Run all samples and give every float or quantised tensor that depends on the inputs, in order of computation.
+
+    Args:
+        inputs: by the file's names, as the file stores them, samples first; a number of samples that `batch` divides.
+    """
+    specs = {spec.name: spec for spec in session.tensors()}
+    makers = {name: node for node in session.nodes() for name in node.outputs}
+    depends = set(inputs)
+    for node in session.nodes():
+        if depends & set(node.inputs):
+            depends |= set(node.outputs)
+    kept = [
+        name
+        for name in specs
+        if name in depends and name in makers and (specs[name].scale is not None or specs[name].dtype == "float32")
+    ]
+    values = _run(session, inputs, batch, kept)
+    tensors = (_tensor(name, specs[name], makers[name], values[name], depends) for name in kept if name in values)
+    return tuple(
+        dataclasses.replace(each, copies=_origin(each.name, makers, values))
+        if each.moved or each.op in ROUNDED
+        else each
+        for each in tensors
+    )
+
+
+def _origin(name: str, makers: Mapping[str, Any], read: Arrays) -> str:
+    """The nearest tensor that has been read, through operations that move numbers or round them."""
+    while name in makers and makers[name].op in MOVED | ROUNDED and makers[name].inputs:
+        name = makers[name].inputs[0]
+        if name in read and makers[name].op not in MOVED:
+            break
+    return name
+
+
+def _run(session: Traced, inputs: Arrays, batch: int, kept: Sequence[str]) -> dict[str, np.ndarray]:
+    parts: dict[str, list[np.ndarray]] = {}
+    samples = len(next(iter(inputs.values())))
+    for start in range(0, samples, batch):
+        given = session.run_traced({name: array[start : start + batch] for name, array in inputs.items()})
+        for name in kept:
+            value = given[name]
+            if value.shape[:1] != (batch,):
+                if batch != 1:
+                    continue  # it mixes the samples of a call: there is nothing to compare it with
+                value = value[None]
+            parts.setdefault(name, []).append(value)
+    return {name: np.concatenate(each) for name, each in parts.items()}
+
+
+def _tensor(name: str, spec: Any, node: Any, value: np.ndarray, depends: set[str]) -> FileTensor:
+    sources = tuple(each for each in node.inputs if each in depends)
+    real, step, low, high, clipped = to_real(value, spec), spec.scale or 0.0, -np.inf, np.inf, 0.0
+    if spec.scale is not None:
+        limits = np.iinfo(value.dtype)
+        low, high = (float(each) for each in to_real(np.array([limits.min, limits.max]), spec))
+        clipped = float(np.mean((value == limits.min) | (value == limits.max)))
+    elif node.op == "DequantizeLinear":  # ONNX tells its scale and range nowhere else
+        found = np.unique(real)
+        step = float(np.diff(found).min(initial=np.inf)) if len(found) > 1 else 0.0
+        low, high = float(found[0]), float(found[-1])
+    moved = node.op in MOVED and len(sources) == 1
+    return FileTensor(name, node.op, real, step, low, high, clipped, sources, moved)
+
+
+def views(value: np.ndarray, shape: tuple[int, ...]) -> list[np.ndarray]:
+    """The ways to see `value` in `shape`, both samples first: as it is, or turned between NHWC and NCHW.
+
+    Sizes of 1 may stand anywhere. Empty where the sizes do not fit.
+    """
+    found: list[np.ndarray] = []
+    for axes in _ORDERS.get(value.ndim, (tuple(range(value.ndim)),)):
+        turned = value.transpose(axes)
+        if _sizes(turned.shape) == _sizes(shape) and turned.shape[0] == shape[0]:
+            seen = turned.reshape(shape)
+            if not any(seen.strides == other.strides for other in found):
+                found.append(seen)
+    return found
+
+
+_ORDERS: Final[Mapping[int, tuple[tuple[int, ...], ...]]] = {
+    3: ((0, 1, 2), (0, 2, 1)),
+    4: ((0, 1, 2, 3), (0, 2, 3, 1), (0, 3, 1, 2)),
+    5: ((0, 1, 2, 3, 4), (0, 2, 3, 4, 1), (0, 4, 1, 2, 3)),
+}
+
+
+def _sizes(shape: Sequence[int]) -> list[int]:
+    return [size for size in shape[1:] if size != 1]

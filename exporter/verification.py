@@ -1,0 +1,358 @@
+"""`exporter.verify`: may this artifact replace the model? Every candidate in every runtime, against a record.
+
+It imports neither TensorFlow nor Keras unless it is given a model instead of a recorded reference. This module and what
+it imports at its top also run on devices, out of a bundle (`exporter.bundling`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from converters.artifact import Artifact
+from converters.errors import ConversionError, ModelError, OptionError, RuntimeUnavailableError, closest
+from exporter.breakdown import Kept, breakdown
+from exporter.candidates import load_candidate
+from exporter.formats import FORMATS
+from exporter.parity.check import run_in_batches
+from exporter.parity.fitting import Fitting, fit
+from exporter.parity.gate_report import gate_rows
+from exporter.parity.judgement import Criteria, judge_outputs
+from exporter.parity.record import Record, is_record, read
+from exporter.parity.result import SCHEMA, Row, failed_row, machine, passed, read_result, row
+from exporter.parity.tolerances import Overrides, half_levels
+from exporter.parity.verdict import Verdict
+from exporter.runtimes.base import Session
+from exporter.runtimes.table import RUNTIMES, runtime
+
+Step = Callable[[str], None]
+
+EVERY: Final = "all"
+"""Stands for every runtime that can run the candidates and is installed."""
+
+EMULATED_SAMPLES: Final = 16
+"""Real samples where a processor is emulated, about a hundred times slower than this one, unless a number is given."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class VerifyOptions:
+    """One verification.
+
+    Attributes:
+        runtimes: names of rows of RUNTIMES, or `all`; empty: each format's own. A candidate that none of them runs is
+            verified in its format's own.
+        overrides: what is asked for instead of the derived tolerances, by output; "" stands for all outputs.
+        samples: real ones at most; None: all, and EMULATED_SAMPLES where a processor is emulated.
+        causes: also run what tells where differences come from.
+        merge: results from devices, to be taken in.
+        model: that the candidates were made from, in which the layer at fault of one that fails is looked for; None:
+            what they are verified against, where that is a model.
+
+    Raises:
+        OptionError: on construction, for a value that is not valid.
+    """
+
+    runtimes: tuple[str, ...] = ()
+    overrides: Mapping[str, Overrides] = dataclasses.field(default_factory=dict)
+    samples: int | None = None
+    causes: bool = True
+    merge: tuple[Path, ...] = ()
+    model: Any = None
+
+    def __post_init__(self) -> None:
+        for name in self.runtimes:
+            if name != EVERY and name not in RUNTIMES:
+                raise OptionError(f"unknown runtime {name!r}{closest(name, (EVERY, *RUNTIMES))}")
+        if self.samples is not None and self.samples < 2:
+            raise OptionError(f"--samples takes a number of at least 2, or nothing can vary; got {self.samples}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Verification:
+    """The outcome. `result` is what `--json` prints; the keys are documented in docs/parity.md."""
+
+    result: Mapping[str, Any]
+
+    @property
+    def passed(self) -> bool:
+        """Whether something was verified and nothing failed; NOT INFORMATIVE has not failed."""
+        return bool(self.result["passed"])
+
+    @property
+    def rows(self) -> Sequence[Row]:
+        """One row an artifact, runtime, output and case."""
+        found: Sequence[Row] = self.result["verification"]
+        return found
+
+
+def verify(
+    candidates: Sequence[str | Path | Artifact],
+    against: Any = None,
+    options: VerifyOptions | None = None,
+    *,
+    on_step: Step = lambda step: None,
+) -> Verification:
+    """Verify artifacts against a recorded reference or a model.
+
+    Args:
+        candidates: artifacts, or paths of artifacts with a sidecar, or of bare `.tflite` and `.onnx` files. May be
+            empty where results are merged.
+        against: a reference file, a `Record`, or a model as for `exporter.export`, which is then recorded on the CPU.
+        options: runtimes, overrides, samples, results to merge.
+        on_step: told what is being done, before it is done.
+
+    Raises:
+        ModelError: a candidate, a reference or a result that cannot be read, or that does not fit the others.
+        OptionError: a runtime that can run none of the candidates; an override for an output that is not there.
+        RuntimeUnavailableError: a runtime that was asked for is not installed.
+    """
+    options = options or VerifyOptions()
+    merged = [read_result(path) for path in options.merge]
+    if not candidates:
+        if not merged:
+            raise OptionError("nothing to verify: give an artifact, or --merge a result")
+        return _merged(merged)
+    artifacts = [each if isinstance(each, Artifact) else load_candidate(each) for each in candidates]
+    plan, left_out = _plan(artifacts, options.runtimes)
+    record = open_reference(against, artifacts, on_step)
+    for name in options.overrides:
+        if name and name not in record.outputs:
+            raise OptionError(f"the model has no output {name!r}{closest(name, record.outputs)}")
+    sha256 = record.sha256()
+    for path, other in zip(options.merge, merged, strict=True):
+        if other["reference"]["sha256"] != sha256:
+            raise ModelError(f"{path}: was made against another reference, of {other['reference']['name']}")
+    run = _Run(record, options, on_step)
+    for artifact, names in zip(artifacts, plan, strict=True):
+        run.artifact(artifact, names)
+    causes = breakdown(record, run.kept, on_step) if options.causes else []
+    divergence = _divergence(record, run, artifacts, _model_of(against, artifacts, options), on_step)
+    result = {
+        "schema": SCHEMA,
+        "passed": passed(run.rows),
+        "reference": _described(record, sha256),
+        "verification": run.rows,
+        "causes": [cause.to_json() for cause in causes],
+        "gates": list(gate_rows(record)),
+        "remarks": run.remarks,
+        "divergence": divergence,
+        "left_out": left_out,
+        "machine": machine(),
+    }
+    return _merged([result, *merged])
+
+
+class _Run:
+    """What is gathered while the candidates run."""
+
+    def __init__(self, record: Record, options: VerifyOptions, on_step: Step) -> None:
+        self.rows: list[Row] = []
+        self.remarks: list[dict[str, str]] = []
+        self.kept: list[Kept] = []
+        self._record, self._options, self._on_step = record, options, on_step
+
+    def artifact(self, artifact: Artifact, names: Sequence[str]) -> None:
+        fitting = fit(self._record, artifact)
+        remarks = list(fitting.remarks)
+        if "described_by" in artifact.metadata:
+            said = ", ".join(map(str, (*artifact.inputs, *artifact.outputs)))
+            remarks.append(f"no sidecar: taken for {artifact.format} {artifact.precision} by its content ({said})")
+        self.remarks += [{"artifact": str(artifact.path), "remark": remark} for remark in remarks]
+        for name in names:
+            self._in_runtime(artifact, fitting, name)
+
+    def _in_runtime(self, artifact: Artifact, fitting: Fitting, name: str) -> None:
+        samples = self._options.samples or (EMULATED_SAMPLES if RUNTIMES[name].emulated else self._record.samples)
+        record = self._record.first(samples)
+        what = {
+            "artifact": str(artifact.path),
+            "format": artifact.format,
+            "precision": str(artifact.precision),
+            "sha256": artifact.sha256,
+        }
+        where = {"runtime": runtime(name).version(), "runtime_name": name, "machine": None}
+        self._on_step(f"running {artifact.path.name} on {record.samples} samples in {where['runtime']}")
+        try:
+            with runtime(name).open(artifact) as session:
+                where["runtime"] = session.description
+                given = run_session(session, record, artifact, fitting)
+        except ConversionError as error:  # the runtime refuses it, dies or hangs: its result, and the others go on
+            self.rows += [failed_row(what, where, output, str(error)) for output in record.outputs]
+            return
+        criteria = Criteria(
+            artifact.precision, self._options.overrides, fitting.clipped(record), half_levels(artifact.format)
+        )
+        self.rows += [row(what, where, found) for found in judge_outputs(record, given, criteria)]
+        self.kept.append(Kept(artifact, name, fitting, given, min(samples, record.cases[0].count)))
+
+
+def run_session(session: Session, record: Record, artifact: Artifact, fitting: Fitting) -> dict[str, np.ndarray]:
+    """A record's inputs through an open session: real numbers by the record's output names."""
+    return fitting.take(
+        run_in_batches(session, fitting.feed(record.inputs), artifact.inputs[0].shape[0] or record.batch)
+    )
+
+
+def _plan(artifacts: Sequence[Artifact], asked: Sequence[str]) -> tuple[list[tuple[str, ...]], list[dict[str, str]]]:
+    """By artifact, the runtimes it is verified in; and with `all`, those that are not here, with the reason."""
+    left_out = []
+    for artifact in artifacts:
+        if artifact.format not in FORMATS:
+            raise ModelError(f"{artifact.path}: is of format {artifact.format!r}{closest(artifact.format, FORMATS)}")
+    if EVERY in asked:
+        fitting = [name for name in RUNTIMES if any(_runs(name, artifact) for artifact in artifacts)]
+        reasons = {name: reason for name in fitting if (reason := _missing(name))}
+        left_out = [{"runtime": name, "reason": reason} for name, reason in reasons.items()]
+        asked = [name for name in fitting if name not in reasons]
+    for name in asked:
+        if not any(RUNTIMES[name].can_run(each.format, each.precision) for each in artifacts):
+            runs = [f"{each} in {', '.join(precisions)}" for each, precisions in RUNTIMES[name].runs.items()]
+            have = ", ".join(f"{each.format} in {each.precision}" for each in artifacts)
+            raise OptionError(f"--runtime {name} runs {'; '.join(runs)}; the candidates are {have}")
+    plan = []
+    for artifact in artifacts:
+        names = tuple(name for name in dict.fromkeys(asked) if _runs(name, artifact))
+        plan.append(names or (FORMATS[artifact.format].runtime,))
+    for name in dict.fromkeys(name for names in plan for name in names):
+        runtime(name).version()  # raises, before anything slow, if it is not there
+    return plan, left_out
+
+
+def _runs(name: str, artifact: Artifact) -> bool:
+    row = RUNTIMES[name]
+    fixed = all(None not in spec.shape for spec in artifact.inputs)
+    return row.can_run(artifact.format, artifact.precision) and (row.open_batch or fixed)
+
+
+def _missing(name: str) -> str:
+    try:
+        runtime(name).version()
+    except (RuntimeUnavailableError, ImportError) as error:  # a bundle carries the modules of two libraries only
+        return str(error)
+    return ""
+
+
+def _model_of(against: Any, artifacts: Sequence[Artifact], options: VerifyOptions) -> Any:
+    """The model to look for a fault in, or None where there is only a reference."""
+    if options.model is not None:
+        return options.model
+    if isinstance(against, Record) or (isinstance(against, str | Path) and is_record(Path(against))):
+        return None
+    return _own_model(artifacts) if against is None else against
+
+
+def _divergence(
+    record: Record, run: _Run, artifacts: Sequence[Artifact], model: Any, on_step: Step
+) -> list[dict[str, Any]]:
+    failed = {each["artifact"] for each in run.rows if each["verdict"] == Verdict.FAILED and each["samples"]}
+    wanted = [artifact for artifact in artifacts if str(artifact.path) in failed]
+    if model is None or not wanted:
+        return []
+    from exporter.faults import find_faults
+
+    found, remarks = find_faults(model, record, wanted, on_step)
+    run.remarks += remarks
+    return found
+
+
+def open_reference(against: Any, artifacts: Sequence[Artifact], on_step: Step) -> Record:
+    """The record that artifacts are verified against: read, or of a model, which is then run on the CPU.
+
+    Without a model, the shipped one that the artifacts were exported from.
+    """
+    if isinstance(against, Record):
+        return against
+    if isinstance(against, str | Path) and is_record(Path(against)):
+        on_step(f"reading {Path(against).name}")
+        return read(Path(against))
+    if against is None:
+        against = _own_model(artifacts)
+    from exporter.recording import ReferenceOptions, reference
+
+    shapes: dict[str, tuple[int, ...]] = {}
+    value_range = None
+    for spec in artifacts[0].inputs if "described_by" not in artifacts[0].metadata else ():
+        told = artifacts[0].metadata.get("preprocessing", {}).get(spec.name, {})
+        value_range = value_range or (tuple(told["range"]) if told.get("range") else None)
+        layout = told.get("layout")
+        sizes = spec.shape if (layout, spec.layout) != ("NHWC", "NCHW") else tuple(spec.shape[i] for i in (0, 2, 3, 1))
+        shapes[spec.name] = tuple(size for size in sizes[1:] if size is not None)
+    options = ReferenceOptions("cpu", input_shapes=shapes, input_range=value_range)
+    return reference(against, None, options, on_step=on_step)
+
+
+def _own_model(artifacts: Sequence[Artifact]) -> str:
+    """The shipped model or backbone that all artifacts were exported from."""
+    origins = {(each.provenance.get("kind"), each.provenance.get("source")) for each in artifacts}
+    kind, source = next(iter(origins))
+    if len(origins) != 1 or kind not in ("zoo", "backbone"):
+        raise OptionError("--against MODEL or REF.npz is needed: the artifacts are not all of one shipped model")
+    return str(source)
+
+
+def _described(record: Record, sha256: str) -> dict[str, Any]:
+    return {
+        "name": record.name,
+        "source": record.source,
+        "against": "the recorded outputs" if record.truth is None else "the float64 truth",
+        "sha256": sha256,
+        "weights_sha256": record.fingerprint,
+        "samples": record.samples,
+        "cases": [case.to_json() for case in record.cases],
+        "environment": dict(record.environment),
+        "remarks": list(record.remarks),
+    }
+
+
+def _merged(results: Sequence[Mapping[str, Any]]) -> Verification:
+    """One result of several that were made against the same reference; rows of all but the first tell their machine."""
+    first, *others = results
+    whole = {**first}
+    for other in others:
+        if other["reference"]["sha256"] != first["reference"]["sha256"]:
+            raise ModelError("the results to merge were made against different references")
+        told = other.get("machine", {})
+        name = " ".join(str(told[key]) for key in ("system", "processor") if key in told) or "another machine"
+        rows = [{**each, "machine": each.get("machine") or name} for each in other["verification"]]
+        whole["verification"] = [*whole["verification"], *rows]
+        for key in ("causes", "remarks", "divergence"):
+            whole[key] = [*whole.get(key, ()), *(each for each in other.get(key, ()) if each not in whole.get(key, ()))]
+    whole["passed"] = passed(whole["verification"])
+    return Verification(whole)
+
+
+def read_overrides(given: Mapping[str, Sequence[tuple[str, float]]]) -> dict[str, Overrides]:
+    """Options as `[OUTPUT=]VALUE` pairs, by the field of `Overrides`, to overrides by output.
+
+    Raises:
+        OptionError: one was given twice for the same output, or is out of range.
+    """
+    found: dict[str, Overrides] = {}
+    for field, pairs in given.items():
+        option = f"--{field.replace('_', '-')}"
+        for output, value in pairs:
+            known = found.get(output, Overrides())
+            if getattr(known, field) is not None:
+                raise OptionError(f"{option} was given twice for {output or 'all outputs'}")
+            _check_override(option, field, value)
+            found[output] = dataclasses.replace(known, **{field: value})
+    return found
+
+
+def _check_override(option: str, field: str, value: float) -> None:
+    low, high = _LIMITS[field]
+    if not low <= value <= high:
+        raise OptionError(f"{option} takes a number from {low:g} to {high:g}; got {value:g}")
+
+
+_LIMITS: Final[Mapping[str, tuple[float, float]]] = {
+    "atol": (0.0, 1e30),
+    "rtol": (0.0, 1e30),
+    "min_cosine": (-1.0, 1.0),
+    "min_agreement": (0.0, 1.0),
+    "min_sqnr": (-200.0, 400.0),
+}

@@ -1,0 +1,127 @@
+"""Lowered artifacts: verified against the model itself, and made of what their runtime computes fast."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import onnx
+import pytest
+from keras import layers
+
+from exporter import CBAM, ExportOptions, export
+from exporter.parity.verdict import Verdict
+
+FRAGMENT = ("onnx-fragment",)
+
+
+def _net(dialect: Any = "paper", size: tuple[int, int] = (32, 32), **options: Any) -> Any:
+    """Two blocks on maps of different width, one with a residual around it, and a head."""
+    keras.utils.set_random_seed(1)
+    first = options.get("data_format") == "channels_first"
+    image = keras.Input((3, *size) if first else (*size, 3), name="image")
+    x = layers.Conv2D(16, 3, padding="same", activation="relu", **options)(image)
+    x = layers.MaxPooling2D(**options)(CBAM(dialect, name="first", **options)(x))
+    x = layers.Conv2D(64, 3, padding="same", **options)(x)
+    x = layers.ReLU()(layers.Add()([CBAM(dialect, name="second", **options)(x), x]))
+    x = layers.GlobalAveragePooling2D(**options)(x)
+    model = keras.Model(image, layers.Dense(4, name="scores")(x), name="net")
+    random = np.random.default_rng(0)
+    for weight in model.weights:
+        if weight.name in ("gamma", "moving_variance"):
+            weight.assign(random.uniform(0.5, 1.5, weight.shape))
+    return model
+
+
+def _verdicts(result: Any) -> set[Verdict]:
+    return {verdict.verdict for report in result.reports for verdict in report.outputs.values()}
+
+
+def _partitions(path: Path) -> tuple[int, Counter[str]]:
+    """Delegate partitions, and the operations of the graph as it is stored."""
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    plain = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    counts = []
+    for options in ({}, {"experimental_op_resolver_type": plain}):
+        interpreter = Interpreter(model_path=str(path), num_threads=1, **options)
+        interpreter.allocate_tensors()
+        counts.append(Counter(op["op_name"] for op in interpreter._get_ops_details()))
+    return counts[0]["DELEGATE"], counts[1]
+
+
+@pytest.mark.parametrize(
+    ("dialect", "data_format"),
+    [("paper", "channels_last"), ("blog", "channels_last"), ("timm", "channels_first")],
+)
+def test_both_formats_are_verified_and_fast(dialect: str, data_format: str, tmp_path: Path) -> None:
+    model = _net(dialect, data_format=data_format)
+    result = export(model, ExportOptions(formats=("tflite", "onnx"), output=tmp_path))
+    assert _verdicts(result) == {Verdict.PASSED}
+    lite, onnx_ = result.lowered["tflite"], result.lowered["onnx"]
+    assert (lite.refused, onnx_.refused) == ((), ())
+    assert [each.name for each in lite.rewrites][:2] == ["first", "second"]
+    assert [each.rules for each in onnx_.rewrites][:2] == [FRAGMENT, FRAGMENT]
+
+    partitions, operations = _partitions(result.artifacts[0].path)
+    assert partitions == 1
+    assert not {"SHAPE", "PACK", "STRIDED_SLICE"} & operations.keys()
+    assert operations["CONCATENATION"] == 2  # of the pooled vectors, not of the pooled maps
+    assert operations["CONV_2D"] == 2 + 2 * 2
+    assert operations["TRANSPOSE"] == (data_format == "channels_first")
+
+    nodes = Counter(node.op_type for node in onnx.load(result.artifacts[1].path).graph.node)
+    assert (nodes["GlobalMaxPool"], nodes["GlobalAveragePool"], nodes["Conv"]) == (2, 3, 4)
+    assert not {"Shape", "Gather", "Split", "Digamma", "Identity"} & nodes.keys()
+
+
+@pytest.mark.parametrize("batch", [3, "dynamic"])
+def test_another_batch_is_said_and_still_equal(batch: Any, tmp_path: Path) -> None:
+    result = export(_net(), ExportOptions(formats=("tflite", "onnx"), batch=batch, output=tmp_path))
+    assert _verdicts(result) == {Verdict.PASSED}
+    assert {(each.rule, each.reason) for each in result.lowered["onnx"].refused} == {
+        (FRAGMENT[0], "its form for ONNX Runtime takes one example at a time")
+    }
+
+
+@pytest.mark.parametrize("size", [(14, 14), (12, 40), (6, 22)])
+def test_maps_of_many_sizes(size: tuple[int, int], tmp_path: Path) -> None:
+    result = export(_net("paper", size), ExportOptions(formats=("tflite", "onnx"), output=tmp_path))
+    assert _verdicts(result) == {Verdict.PASSED}
+    assert {each.rules for each in result.lowered["onnx"].rewrites} == {FRAGMENT}
+
+
+def test_not_lowered_is_the_plain_graph(tmp_path: Path) -> None:
+    model = _net()
+    plain = export(model, ExportOptions(formats=("onnx",), lower=False, output=tmp_path / "plain")).artifacts[0]
+    lowered = export(model, ExportOptions(formats=("onnx",), output=tmp_path / "lowered")).artifacts[0]
+    assert "lowered" not in plain.metadata
+    assert lowered.metadata["lowered"] == {
+        "target": "onnxruntime",
+        "rewrites": {"first": list(FRAGMENT), "second": list(FRAGMENT)},
+    }
+    stored = {prop.key: prop.value for prop in onnx.load(lowered.path).metadata_props}
+    assert json.loads(stored["lowered"]) == lowered.metadata["lowered"]
+    assert lowered.provenance["weights_sha256"] == plain.provenance["weights_sha256"]
+    spatial = [2, 1, 7, 7]
+    for artifact, count in ((plain, 2), (lowered, 0)):
+        kernels = [sorted(tensor.dims) for tensor in onnx.load(artifact.path).graph.initializer]
+        assert kernels.count(sorted(spatial)) == count
+
+
+def test_open_sizes_are_filled_before_lowering(tmp_path: Path) -> None:
+    options = ExportOptions(formats=("tflite",), input_shapes={"": (16, 24, 3)}, output=tmp_path)
+    result = export(_net(size=(None, None)), options)  # type: ignore[arg-type]
+    assert _verdicts(result) == {Verdict.PASSED}
+    assert all("blocked-convolution" in each.rules for each in result.lowered["tflite"].rewrites)
+
+
+def test_a_saved_model_is_exported_as_it_is(tmp_path: Path) -> None:
+    made = export(_net(), ExportOptions(formats=("saved_model",), output=tmp_path / "first")).artifacts[0]
+    result = export(made.path, ExportOptions(formats=("tflite",), output=tmp_path / "second"))
+    assert "SavedModel" in result.lowered["tflite"].reason
+    assert "rewrites" in result.artifacts[0].metadata["lowered"]

@@ -1,0 +1,211 @@
+"""A fault is found in the tensor where it arises and named by its Keras layer; a sound artifact has none."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from converters.artifact import Artifact
+from converters.errors import ModelError
+from exporter import ExportOptions, export
+from exporter.inner import InnerModel
+from exporter.locating import LayerSearch
+from exporter.parity.locate import Finding, Profile
+from exporter.pipeline import trace
+from exporter.report.profile import print_profile
+from exporter.runtimes.table import runtime
+from exporter.samples import samples
+from exporter.source import load_source
+
+ROOT = Path(__file__).resolve().parents[2]
+RUNTIME = {"tflite": "litert", "onnx": "onnxruntime"}
+
+
+@pytest.fixture(scope="module")
+def scripts() -> Iterator[Any]:
+    sys.path.insert(0, str(ROOT / "scripts"))
+    import faults
+    import wrong_scales
+
+    yield {**vars(faults), **vars(wrong_scales)}
+    sys.path.remove(str(ROOT / "scripts"))
+
+
+@pytest.fixture(scope="module")
+def sound(scripts: Any) -> Any:
+    return scripts["small"]()
+
+
+def images(model: Any) -> dict[str, np.ndarray]:
+    source = load_source(model)
+    return {name: array[:8] for name, array in samples(trace(source, ExportOptions()).inputs, None, None)[0].items()}
+
+
+def profiles(model: Any, made: Any, folder: Path, **options: Any) -> dict[str, Profile]:
+    """What is found of the artifacts of `made` against `model`, by format."""
+    options = {"formats": ("tflite", "onnx"), **options}
+    artifacts = export(made, ExportOptions(output=folder, verify=False, **options)).artifacts
+    return {artifact.format: examined(model, artifact) for artifact in artifacts}
+
+
+SEARCHES: dict[int, LayerSearch] = {}
+
+
+def search(model: Any) -> LayerSearch:
+    return SEARCHES.setdefault(id(model), LayerSearch(load_source(model), images(model)))
+
+
+def examined(model: Any, artifact: Artifact) -> Profile:
+    with runtime(RUNTIME[artifact.format]).open(artifact) as session:
+        return search(model).profile(artifact, session)
+
+
+def assert_sound(found: Profile) -> None:
+    assert found.divergence is None
+    assert found.note
+    assert {row.finding for row in found.rows} == {Finding.AGREES}
+    assert max(row.error / row.allowed for row in found.rows if row.error and row.allowed) < 0.5
+
+
+def test_every_tensor_of_a_sound_artifact_is_recognised_and_agrees(sound: Any, tmp_path: Path) -> None:
+    for found in profiles(sound, sound, tmp_path).values():
+        assert_sound(found)
+        assert found.unmatched == ()
+        assert {row.matched for row in found.rows} == {"value"}
+        named = {layer for row in found.rows for layer in row.layers}
+        assert {"conv1", "bn2", "relu3", "cbam2/channel/squeeze", "cbam3/spatial/conv", "pool1", "scores"} <= named
+        assert [(line.block, line.gate) for line in found.gates] == [
+            (f"cbam{number}", gate) for number in (1, 2, 3) for gate in ("channel", "spatial")
+        ]
+        assert all(line.tensor and line.error is not None and line.error < 1e-5 for line in found.gates)
+
+
+FAULTS: dict[str, tuple[str, str, Callable[[Any], Any]]] = {
+    "one weight of a kernel 1% larger": ("conv2", "", lambda s: s["with_weights"]("conv2", s["one_percent"])),
+    "one weight of a gate 1% larger": (
+        "cbam2/channel/squeeze",
+        "cbam2",
+        lambda s: s["with_weights"]("cbam2/channel/squeeze", s["one_percent"]),
+    ),
+    "BatchNorm epsilon": ("bn1", "", lambda s: s["with_setting"]("bn1", "epsilon", 1e-5)),
+    "ReLU6 -> ReLU": ("relu1", "", lambda s: s["with_setting"]("relu1", "max_value", None)),
+    "max and mean swapped": ("cbam1/spatial", "cbam1", lambda s: s["swapped"]("cbam1")),
+    "padding shifted": ("conv2", "", lambda s: s["shifted"]("conv2")),
+    "NCHW fed as NHWC": ("image", "", lambda s: s["as_nchw"]),
+    "TF32": ("conv1", "", lambda s: s["all_tf32"]),
+}
+
+
+QUICK = ("one weight of a gate 1% larger", "BatchNorm epsilon", "NCHW fed as NHWC")
+
+
+@pytest.mark.parametrize(
+    "fault", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in FAULTS]
+)
+def test_a_fault_is_named_by_its_layer(fault: str, sound: Any, scripts: Any, tmp_path: Path) -> None:
+    layer, block, put = FAULTS[fault]
+    for found in profiles(sound, put(scripts)(sound), tmp_path).values():
+        assert found.divergence is not None
+        assert (found.divergence.layer, found.divergence.block) == (layer, block)
+        leaving = [row for row in found.rows if row.finding is Finding.LEAVES]
+        assert leaving[0].tensor == found.divergence.tensor
+        # Nothing that merely hands the error on is blamed; TF32 is a fault of every kernel, an MLP runs twice.
+        assert fault == "TF32" or all(layer in (*row.layers, *images(sound)) for row in leaving)
+        assert any(row.finding is Finding.HANDS_ON for row in found.rows)
+
+
+def test_a_quantised_artifact_is_allowed_its_steps_and_no_wrong_scale(sound: Any, scripts: Any, tmp_path: Path) -> None:
+    (array,) = images(sound).values()
+    for artifact in scripts["quantised"](sound, array, tmp_path):
+        found = examined(sound, artifact)
+        assert found.divergence is None, found.divergence
+        made = scripts["wrong_scales"](artifact, found, tmp_path)
+        what, layers, wrong = next(each for each in made if "conv2" in each[1])
+        located = examined(sound, wrong).divergence
+        assert located is not None, what
+        assert located.layer in layers
+
+
+def test_operations_nested_models_and_two_inputs_keep_their_names(pair: Any, tmp_path: Path) -> None:
+    import keras
+
+    left, right = (keras.Input(tensor.shape[1:], name=name) for tensor, name in zip(pair.inputs, "ab", strict=True))
+    first, second = pair([left * 2.0, keras.ops.abs(right)])
+    nested = keras.Model([left, right], [keras.ops.tanh(first), second], name="outer")
+    for found in profiles(nested, nested, tmp_path).values():
+        assert_sound(found)
+        named = {layer for row in found.rows for layer in row.layers}
+        assert {"pair/z_first", "pair/a_second"} <= named
+        assert any(name.startswith("tanh") for name in named)
+        assert any(name.startswith("pair/dense") for name in named)
+
+
+def test_a_turned_input_and_an_open_batch_are_no_faults(sound: Any, tmp_path: Path) -> None:
+    assert_sound(profiles(sound, sound, tmp_path, formats=("onnx",), inputs_as_nchw=True)["onnx"])
+    for found in profiles(sound, sound, tmp_path, batch="dynamic").values():
+        assert_sound(found)
+
+
+def test_dead_and_saturated_gates_are_counted(sound: Any, scripts: Any, tmp_path: Path) -> None:
+    def put(weight: Any, value: float) -> None:
+        weight.assign(np.full(weight.shape, value, np.float32))
+
+    made = scripts["rebuilt"](sound, lambda config: None)
+    put(scripts["layer_at"](made, "cbam1/spatial/norm").gamma, 0.0)
+    put(scripts["layer_at"](made, "cbam2/channel/excite").bias, 50.0)
+    for found in profiles(sound, made, tmp_path).values():
+        lines = {(line.block, line.gate): line for line in found.gates}
+        dead, saturated = lines["cbam1", "spatial"], lines["cbam2", "channel"]
+        assert (dead.dead, dead.model_dead) == (1.0, 0.0)
+        assert (saturated.saturated, saturated.dead) == (1.0, 1.0)
+        assert saturated.model_saturated < 1.0
+        assert found.divergence is not None
+        # With a gamma of 0 the convolution in front of it is folded away, and the gate is a constant.
+        assert found.divergence.layer.startswith("cbam1/spatial")
+        assert "cbam1/spatial/norm" in found.divergence.layers
+
+
+def test_the_profile_is_printed_and_is_json(sound: Any, scripts: Any, tmp_path: Path) -> None:
+    made = scripts["with_weights"]("conv3", lambda kernel: kernel * np.float32(np.nan))(sound)
+    with pytest.raises(ModelError, match="conv3"):
+        export(made, ExportOptions(("onnx",), output=tmp_path, verify=False))
+    found = profiles(sound, scripts["with_setting"]("relu2", "max_value", None)(sound), tmp_path)["tflite"]
+    assert found.divergence is not None
+    data = json.loads(json.dumps(found.to_json(), allow_nan=False))
+    assert data["divergence"]["layer"] == "relu2"
+    assert data["divergence"]["layers"] == ["conv2", "bn2", "relu2"]
+    out = io.StringIO()
+    print_profile(Console(file=out, width=140), found)
+    shown = out.getvalue()
+    assert "leaves the model at relu2" in shown
+    assert "one operation of conv2 + bn2 + relu2" in shown
+    assert "cbam3 spatial" in shown
+    assert shown.count("LEAVES") == 1
+
+
+def test_an_open_batch_cannot_be_read(sound: Any) -> None:
+    traced = trace(load_source(sound), ExportOptions(batch="dynamic"))
+    with pytest.raises(ModelError, match="fixed batch"):
+        InnerModel(traced)
+
+
+def test_a_session_that_keeps_its_tensors_is_refused(sound: Any, tmp_path: Path) -> None:
+    (artifact,) = export(sound, ExportOptions(("onnx",), output=tmp_path, verify=False)).artifacts
+    with runtime("onnxruntime").open(artifact) as session:
+
+        @dataclasses.dataclass
+        class Closed:
+            description: str
+            run: Any
+
+        with pytest.raises(ModelError, match="its inner tensors cannot be read"):
+            search(sound).profile(artifact, Closed("onnxruntime", session.run))  # type: ignore[arg-type]
