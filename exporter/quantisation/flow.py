@@ -265,7 +265,7 @@ def _convert_all(
         candidates=candidates,
         contents=contents,
         warnings=ready.warnings,
-        verified_on=ready.verify.described if asked.calibration is None else f"{len(ready.verify)} samples held out",
+        verified_on=_held_out(ready),
         facts=facts,
         searches=searches,
         speeds=speeds,
@@ -329,6 +329,13 @@ def _verify(
             told = f"{session.description}, {len(next(iter(fewer[0].values())))} samples"
             reports.append(ParityReport(str(artifact.path), told, verdicts))
     return reports, facts
+
+
+def _held_out(ready: _Known) -> str:
+    """The samples that the figures are of, in words."""
+    if ready.data is None:
+        return ready.verify.described
+    return f"{len(ready.verify)} of {ready.verify.described}, which nothing was chosen by"
 
 
 def failures(result: QuantizeResult) -> Iterator[str]:
