@@ -24,8 +24,12 @@ _MANY: Final = 12  # names; where one of more than these is near, the others onl
 
 
 class CbamError(Exception):
-    """Base of the tree. `kind` stands in JSON output, `exit_code` is what a command exits with."""
+    """Base of the tree. `kind` stands in JSON output, `exit_code` is what a command exits with.
 
+    brief: the message where a command has shown the particulars before it, or nothing.
+    """
+
+    brief: str = ""
     exit_code: ClassVar[int] = 3
     kind: ClassVar[str] = "error"
 

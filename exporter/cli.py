@@ -39,6 +39,7 @@ def decoded(report: Reporter) -> Iterator[None]:
             from exporter.report.table import console, print_replaced
 
             print_replaced(console(report.stream), error.replaced, error.refused)
+            error.brief = error.without_reasons
         raise
 
 

@@ -117,7 +117,7 @@ def fail(error: CbamError, stream: IO[str], as_json: bool) -> NoReturn:
         from exporter.report.schema import error_json
 
         click.echo(json.dumps(error_json(error)))
-    stream.write(f"error: {error}\n")
+    stream.write(f"error: {error.brief or error}\n")
     stream.flush()
     sys.exit(error.exit_code)
 

@@ -6,10 +6,9 @@ import math
 from collections.abc import Mapping
 from typing import Final
 
-from converters.errors import closest
 from converters.lambdas.builder import Builder
 from converters.lambdas.rules.refused import reason_against
-from converters.lambdas.rules.table import is_known, rules
+from converters.lambdas.rules.table import is_known, misspelt, rules
 from converters.lambdas.values import Library, RefusedError, Value
 
 __all__ = ["DTYPES", "canonical", "dtype_of", "library", "look_up"]
@@ -114,8 +113,7 @@ def library(builder: Builder, of: Library, name: str) -> Value:
         return Library(path)
     if plain.split(".")[0] == "np" and name in DTYPES:
         return name
-    near = closest(path, rules())
-    raise RefusedError(f"it uses {path}, which is not known{near if near.startswith(';') else ''}")
+    raise RefusedError(f"it uses {path}, which is not known{misspelt(path)}")
 
 
 def dtype_of(value: Value) -> str:

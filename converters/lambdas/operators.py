@@ -245,6 +245,8 @@ def compare(builder: Builder, op: str, left: Value, right: Value) -> Value:
     left, right = (value.path if isinstance(value, Library) else value for value in (left, right))
     if isinstance(left, OpenSize | Sizes) or isinstance(right, OpenSize | Sizes):
         raise RefusedError(f"it compares {describe(left)} with {describe(right)}, which only running it would tell")
+    if isinstance(left, np.ndarray) or isinstance(right, np.ndarray):
+        return _compare_arrays(builder, op, left, right)
     plain = (bool, int, float, str, tuple, list, type(None))
     if not isinstance(left, plain) or not isinstance(right, plain):
         raise RefusedError(f"it compares {describe(left)} with {describe(right)}, which is not understood")
@@ -253,6 +255,16 @@ def compare(builder: Builder, op: str, left: Value, right: Value) -> Value:
         return bool(_COMPARE[op](left, right))
     except (TypeError, ValueError) as error:
         raise RefusedError(f"it compares {describe(left)} with {describe(right)}: {error}") from error
+
+
+def _compare_arrays(builder: Builder, op: str, left: Value, right: Value) -> Value:
+    if not all(isinstance(side, np.ndarray) or is_number(side) for side in (left, right)):
+        raise RefusedError(f"it compares {describe(left)} with {describe(right)}, which is not understood")
+    try:
+        builder.check_size(np.broadcast_shapes(np.shape(left), np.shape(right)))
+    except ValueError as error:
+        raise RefusedError(f"it compares {describe(left)} with {describe(right)}: {error}") from error
+    return np.asarray(_COMPARE[op](left, right))
 
 
 def truth(value: Value) -> bool:

@@ -17,7 +17,15 @@ from converters.lambdas.live import function_of
 from converters.lambdas.nodes import LayerCall
 from converters.lambdas.rules.sizes import sizes_tensor
 from converters.lambdas.rules.table import find_rule
-from converters.lambdas.stored import StoredFunction, from_function, from_source, function_name, stored_function
+from converters.lambdas.stored import (
+    StoredFunction,
+    argument_names,
+    from_function,
+    from_source,
+    function_name,
+    said_name,
+    stored_function,
+)
 from converters.lambdas.values import Era, RefusedError, Sizes, Tensor, Value, describe
 
 __all__ = ["Refused", "Replaced", "Replacer"]
@@ -90,7 +98,7 @@ class Replacer:
         except OptionError:
             raise
         except Exception as error:
-            self.refused[path] = Refused(line("/".join(path)), _reason(error))
+            self.refused[path] = Refused(line("/".join(path)), _reason(error, path, layer))
 
     def __call__(self, path: Path, layer: Mapping[str, Any], call: LayerCall) -> list[Any]:
         """See `rebuild.Replace`."""
@@ -109,7 +117,7 @@ class Replacer:
         except OptionError:
             raise
         except Exception as error:
-            refused = Refused(line("/".join(path)), _reason(error), source or self._source(path))
+            refused = Refused(line("/".join(path)), _reason(error, path, layer), source or self._source(path))
             self.refused.setdefault(path, refused)
             raise RefusedError(refused.reason) from error
         self._note(path, Replaced(line("/".join(path)), source, line(became), builder.assumptions))
@@ -165,7 +173,8 @@ class Replacer:
             elif given is None and name is not None:
                 raise RefusedError(
                     f"it calls the function {name!r}, of which the file holds the name only; give what that computes "
-                    f"with --function {name}='lambda t: ...', or with --function {path[-1]}=... for this layer alone"
+                    f"with --function {name}='lambda {argument_names(config)}: ...', or with --function {path[-1]}=... "
+                    "for this layer alone"
                 )
             elif given is None:
                 self._stored[path] = stored_function(config)
@@ -231,13 +240,19 @@ class Replacer:
                 )
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception, path: Path, layer: Mapping[str, Any]) -> str:
     """Why a layer is refused; unforeseen arguments make Python, NumPy and Keras raise any kind of exception."""
-    if isinstance(error, ModelError):
-        return line(error, _REASON)
-    return line(
-        f"it makes Keras or this tool fail in a way that was not foreseen ({type(error).__name__}: {error})", _REASON
-    )
+    if not isinstance(error, ModelError):
+        error = ModelError(
+            f"it makes Keras or this tool fail in a way that was not foreseen ({type(error).__name__}: {error})"
+        )
+    config = layer.get("config")
+    known = config if layer.get("class_name") == "Lambda" and isinstance(config, dict) else {}
+    names = argument_names(known)
+    more = said_name(known) if known else ""
+    if names != "t" and "--function" not in str(error):
+        more += f"; --function {path[-1]}='lambda {names}: ...' would get what its `arguments` hold"
+    return line(error, _REASON) + line(more, _REASON)
 
 
 def _enlarged(builder: Builder, config: Mapping[str, Any], image: Value) -> tuple[Value, str]:

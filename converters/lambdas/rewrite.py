@@ -42,11 +42,16 @@ _SHOWN: Final = 8  # refusals in one message
 
 
 class LambdaRefusedError(ModelError):
-    """A model with Lambda layers that cannot be replaced; `refused` holds every one with its reason."""
+    """A model with Lambda layers that cannot be replaced; `refused` holds every one with its reason.
 
-    def __init__(self, message: str, refused: tuple[Refused, ...], replaced: tuple[Replaced, ...]) -> None:
+    without_reasons: the message for where the reasons stand elsewhere.
+    """
+
+    def __init__(
+        self, message: str, refused: tuple[Refused, ...], replaced: tuple[Replaced, ...], without_reasons: str = ""
+    ) -> None:
         super().__init__(message)
-        self.refused, self.replaced = refused, replaced
+        self.refused, self.replaced, self.without_reasons = refused, replaced, without_reasons
 
 
 @dataclasses.dataclass(frozen=True)
@@ -259,8 +264,13 @@ def _refusal(where: str, replacer: Replacer) -> LambdaRefusedError:
     )
     each += f"; and {len(refused) - _SHOWN} more" if len(refused) > _SHOWN else ""
     way_out = "; --function LAYER='lambda t: ...' says what such a layer computes"
+    names = ", ".join(show(one.layer) for one in refused[:_SHOWN])
+    names += f" and {len(refused) - _SHOWN} more" if len(refused) > _SHOWN else ""
     return LambdaRefusedError(
-        f"{where}: {count} cannot be replaced: {each}{way_out}", refused, tuple(replacer.replaced.values())
+        f"{where}: {count} cannot be replaced: {each}{way_out}",
+        refused,
+        tuple(replacer.replaced.values()),
+        f"{where}: {count} cannot be replaced, for the reasons above: {names}{way_out}",
     )
 
 

@@ -5,18 +5,26 @@ from __future__ import annotations
 import dataclasses
 import types
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
+from converters.errors import ModelError
 from converters.lambdas import expression as ex
-from converters.lambdas.code_object import BytecodeError
+from converters.lambdas.code_object import BytecodeError, is_name
 from converters.lambdas.interpret import Function
-from converters.lambdas.marshal import decode_text
+from converters.lambdas.limits import line, show
+from converters.lambdas.marshal import decode_text, read_code
 from converters.lambdas.source_text import parse_function
 from converters.lambdas.symbolic import to_source
 from converters.lambdas.values import Closure, RefusedError, Value
 from converters.lambdas.windows import decode_stored
 
-__all__ = ["StoredFunction", "from_function", "from_source", "function_name", "plain_value", "stored_function"]
+__all__ = [
+    "StoredFunction", "argument_names", "from_function", "from_source", "function_name", "plain_value", "said_name",
+    "stored_function",
+]  # fmt: skip
+
+# What TensorFlow puts around its functions and Keras's.
+_WRAPPERS: Final = ("error_handler", "wrapper", "op_dispatch_handler", "wrapped_func")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +42,28 @@ def function_name(config: Mapping[str, Any]) -> str | None:
     if isinstance(function, dict) and function.get("class_name") == "function":
         function = function.get("config")
     return function if isinstance(function, str) and config.get("function_type") != "lambda" else None
+
+
+def said_name(config: Mapping[str, Any]) -> str:
+    """What the author or a library called a stored function, as the end of a refusal; nothing if it is a lambda."""
+    try:
+        codes = [reading.code.name for reading in read_code(decode_text(_parts(config)[0]))]
+    except ModelError:
+        return ""
+    if not codes or codes[0] == "<lambda>":
+        return ""
+    module = config.get("module")
+    of = f" of {line(module, 100)}" if isinstance(module, str) and module.startswith(("keras", "tensorflow")) else ""
+    if codes[0] in _WRAPPERS:
+        return f"; a library's function{of} was given to the layer itself, and the file does not hold which one"
+    return f"; it is the function {show(codes[0])}{of}"
+
+
+def argument_names(config: Mapping[str, Any]) -> str:
+    """The arguments of a function to give for a layer: its inputs and what the layer's `arguments` name."""
+    arguments = config.get("arguments")
+    names = [str(name) for name in arguments] if isinstance(arguments, dict) else []
+    return ", ".join(["t", *(name for name in names if is_name(name))][:9])
 
 
 def stored_function(config: Mapping[str, Any]) -> StoredFunction:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import IO, Any, Final
 
@@ -20,6 +21,8 @@ _STYLES: Final = {Verdict.PASSED: "bold green", Verdict.FAILED: "bold red", Verd
 FIGURES: Final = ("max abs", "mean abs", "max / spread", "tolerance", "cosine", "top-1 agrees")
 WIDE: Final = 104
 """Columns of a terminal from which the table of figures fits, with an output's name of usual length."""
+_LINES: Final = 4
+"""Lines of the text of one function."""
 _NAMED: Final = 3
 """Names told of many things that are alike."""
 
@@ -123,20 +126,30 @@ def print_replaced(
     assumed: dict[str, list[str]] = {}
     for each in replaced:
         out.print(Text(f"  {each.layer}", style="bold"), soft_wrap=True)
-        out.print(Text(f"    was     {each.source}"), soft_wrap=True)
+        _print_code(out, "was", each.source)
         for line in each.became.splitlines():
-            out.print(Text(f"    became  {line}"), soft_wrap=True)
+            _print_code(out, "became", line)
         for assumption in each.assumptions:
             assumed.setdefault(assumption, []).append(each.layer)
     for each in refused:
         out.print(Text.assemble("  ", (each.layer, "bold red"), "  not replaced"), soft_wrap=True)
         if each.source:
-            out.print(Text(f"    is      {each.source}"), soft_wrap=True)
-        out.print(Text(f"    because {each.reason}"), soft_wrap=True)
+            _print_code(out, "is", each.source)
+        _print_code(out, "because", each.reason, lines=2 * _LINES)
     for assumption, layers in assumed.items():
         out.print(Text(f"  assumed: {assumption} (in {', '.join(layers)})", style="dim"), soft_wrap=True)
     for note in notes:
         out.print(Text(f"  {note}", style="dim"), soft_wrap=True)
+
+
+def _print_code(out: Console, head: str, text: str, lines: int = _LINES) -> None:
+    """A line of Python or a reason, wrapped under its head and cut where it is long."""
+    indent = f"    {head:<8}"
+    parts = textwrap.wrap(text, max(out.width - len(indent), 40), break_on_hyphens=False) or [""]
+    if len(parts) > lines:
+        parts = [*parts[:lines], f"... ({len(text):,} characters; --json has all)"]
+    for index, part in enumerate(parts):
+        out.print(Text((" " * len(indent) if index else indent) + part), soft_wrap=True)
 
 
 def print_models(out: Console, names: Mapping[str, str], rows: Sequence[Inspection]) -> None:

@@ -39,7 +39,11 @@ REFUSED = [
     ("lambda x: tf.split(x, [1, 1], axis=3)", IMAGE, "along axis 3 into parts of (1, 1)"),
     ("lambda x: tf.unstack(x)", IMAGE, "it takes a tensor of shape (?, 4, 6, 3) apart along axis 0"),
     ("lambda x: tf.gather(x, [-1], axis=3)", IMAGE, "it takes items -1 to -1 of a tensor"),
-    ("lambda x: tf.gather(x, [0], batch_dims=1)", IMAGE, "tf.gather is called with batch_dims=1"),
+    (
+        "lambda x: tf.gather(x, [0], batch_dims=1)",
+        IMAGE,
+        "it takes items of each example of a tensor of shape (?, 4, 6, 3) by a ndarray",
+    ),
     ("lambda x: tf.gather(x, x)", IMAGE, "by indices of float32"),
     ("lambda x: tf.slice(x, [0, 1, 0, 0], [-1, 4, 6, 3])", IMAGE, "it slices axis 1 of a tensor of shape (?, 4, 6, 3)"),
     ("lambda x: tf.pad(x, [[0, 0], [4, 0], [0, 0], [0, 0]], 'REFLECT')", IMAGE, "of itself (reflect)"),

@@ -10,6 +10,7 @@ from converters.lambdas import operators
 from converters.lambdas.builder import Builder
 from converters.lambdas.names import dtype_of
 from converters.lambdas.rules.arguments import number, operand, sequence
+from converters.lambdas.rules.sizes import size_tensor
 from converters.lambdas.rules.table import rule
 from converters.lambdas.values import OpenSize, Shape, Tensor, Value
 
@@ -201,9 +202,13 @@ def _cast_number(builder: Builder, x: float, wanted: str) -> bool | int | float:
 
 @rule("K.cast ops.cast (x, dtype)", "tf.cast tf.dtypes.cast (x, dtype, name: _=None)")
 def cast(builder: Builder, x: Value, dtype: Value) -> Value:
-    if isinstance(x, OpenSize):
-        builder.refuse("it computes with a size that is not fixed in the model")
     wanted = dtype_of(dtype)
+    if isinstance(x, OpenSize):
+        if wanted in ("int32", "int64"):
+            return x
+        if wanted not in ("float32", "float64") or x.times != 1 or x.others:
+            builder.refuse("it computes with a size that is not fixed in the model")
+        return size_tensor(builder, x, wanted)
     if isinstance(x, int | float) and not isinstance(x, bool):
         return _cast_number(builder, x, wanted)
     if isinstance(x, Shape | list | tuple) and "int" in wanted:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-__all__ = ["NEVER", "reason_against"]
+__all__ = ["GIVES_ANY_SHAPE", "NEVER", "reason_against"]
 
 _RANDOM: Final = "draws random numbers"
 _PHASE: Final = "asks whether the model is being trained, which an exported model does not know"
@@ -15,7 +15,7 @@ _SESSION: Final = "needs a program that is running"
 _CODE: Final = "runs code of Python while the model runs"
 _PRINTS: Final = "prints while the model runs"
 _EACH: Final = "calls a function on one part of a tensor after the other, which no operation of Keras does"
-_DATA: Final = "gives a tensor whose shape depends on the numbers in it"
+GIVES_ANY_SHAPE: Final = "gives a tensor whose shape depends on the numbers in it"
 _GRADIENT: Final = "differentiates"
 _ASKS: Final = "asks what a value is, which differs from version to version of the libraries"
 
@@ -40,8 +40,8 @@ _REASONS: Final[Mapping[str, str]] = {
     "K.print_tensor tf.print tf.Print tf.debugging. tf.Assert tf.assert_equal tf.summary. print": _PRINTS,
     "K.map_fn K.foldl K.foldr K.rnn tf.map_fn tf.foldl tf.foldr tf.scan tf.while_loop tf.vectorized_map ops.map "
     "ops.scan ops.vectorized_map ops.while_loop ops.fori_loop ops.associative_scan": _EACH,
-    "tf.boolean_mask tf.unique tf.unique_with_counts tf.dynamic_partition tf.nn.ctc_greedy_decoder "
-    "K.ctc_decode ops.nonzero": _DATA,
+    "tf.unique tf.unique_with_counts tf.dynamic_partition tf.nn.ctc_greedy_decoder "
+    "K.ctc_decode ops.nonzero": GIVES_ANY_SHAPE,
     "K.gradients tf.gradients tf.GradientTape tf.custom_gradient": _GRADIENT,
     "K.is_keras_tensor K.is_placeholder hasattr callable": _ASKS,
 }

@@ -27,6 +27,7 @@ __all__ = [
     "fixed",
     "measured",
     "own_sizes",
+    "size_tensor",
     "sizes_of",
     "sizes_tensor",
     "spread",
@@ -226,6 +227,13 @@ def _line(builder: Builder, size: OpenSize, dtype: str) -> Tensor:
     one = builder.index(whole, tuple(slice(None) if axis == size.axis else 0 for axis in range(whole.rank)))
     zeros: Tensor = builder.op("zeros_like", one, dtype=dtype)
     return zeros
+
+
+def size_tensor(builder: Builder, size: OpenSize, dtype: str) -> Tensor:
+    """An open size of a tensor, taken once, as a tensor of one number that is counted when the model runs."""
+    line = _line(builder, size, "int32")
+    count: Tensor = builder.op("cast", builder.op("sum", builder.op("ones_like", line)), dtype)
+    return count
 
 
 def sizes_tensor(builder: Builder, sizes: Sequence[Size]) -> Tensor:

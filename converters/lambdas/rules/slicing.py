@@ -153,7 +153,6 @@ def take(builder: Builder, x: Value, indices: Value, axis: Value) -> Value:
 
 
 @rule("K.gather (reference: x, indices)")
-@rule("tf.gather (params: x, indices, validate_indices: _=None, *, axis=None, batch_dims: default=0, name: _=None)")
 def gather(builder: Builder, x: Value, indices: Value, axis: Value = 0) -> Value:
     if isinstance(x, Shape):
         chosen = [x[axis_of(index, len(x), "index")] for index in integers(indices, "indices")]

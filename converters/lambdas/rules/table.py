@@ -10,28 +10,30 @@ grammar of signatures stands in `signature.py`. A name of `tf1` without a row of
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import functools
 import importlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
-from converters.errors import closest
 from converters.lambdas.builder import Builder
 from converters.lambdas.rules.refused import NEVER, reason_against
 from converters.lambdas.signature import Signature, signature
 from converters.lambdas.values import RefusedError, Value
 
-__all__ = ["Rule", "find_rule", "is_known", "rule", "rules"]
+__all__ = ["Rule", "find_rule", "is_known", "misspelt", "rule", "rules"]
 
 # Each registers its rows when it is imported.
 MODULES: Final = (
-    "activations", "blocks", "builtins", "constants", "elementwise", "images", "layer_classes", "linear", "merging",
-    "normalizing", "preprocessing", "ranges", "reductions", "reshaping", "resizing", "settings", "shapes",
-    "slicing", "windows",
+    "activations", "blocks", "builtins", "constants", "elementwise", "gathering", "images", "layer_classes", "linear",
+    "losses", "merging", "normalizing", "numbers", "numpy_functions", "preprocessing", "ranges", "reductions",
+    "reshaping", "resizing", "settings", "shapes", "slicing", "windows",
 )  # fmt: skip
 
 # Those that are called with functions, which the evaluator has to call.
 _ASKED: Final = ("tf.cond", "tf1.cond", "ops.cond")
+
+_NEAR, _LONG = 0.88, 6  # how like a name must be to be suggested, and how long
 
 Handler = Callable[..., Value]
 _RULES: dict[str, Rule] = {}
@@ -109,8 +111,19 @@ def find_rule(path: str) -> Rule:
             return rules()[each]
         if (reason := reason_against(each)) is not None:
             raise RefusedError(f"it calls {path}, which {reason}")
-    near = closest(path, rules())
-    raise RefusedError(f"it calls {path}, which is not known{near if near.startswith(';') else ''}")
+    raise RefusedError(f"it calls {path}, which is not known{misspelt(path)}")
+
+
+def misspelt(path: str) -> str:
+    """The end of a refusal: the function of the same module that a name may be a slip of the pen for, if there is one.
+
+    A function that ran once was spelt right, and its name is often near to that of quite another one: `erfc`, `erf`.
+    """
+    module, _, name = path.rpartition(".")
+    beside = [each.rpartition(".")[2] for each in rules() if each.rpartition(".")[0] == module]
+    digits = [each for each in beside if [*filter(str.isdigit, each)] == [*filter(str.isdigit, name)]]
+    near = difflib.get_close_matches(name, digits, n=1, cutoff=_NEAR)
+    return f"; did you mean {f'{module}.{near[0]}'!r}?" if near and len(name) >= _LONG else ""
 
 
 def _spellings(path: str) -> tuple[str, ...]:
