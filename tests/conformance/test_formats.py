@@ -58,7 +58,7 @@ def test_every_format_keeps_names_and_shapes_and_is_verified(tiny: Any, tmp_path
 
 
 def test_a_static_batch_leaves_no_shape_arithmetic_and_no_batchnorm(tiny: Any, tmp_path: Path) -> None:
-    export(tiny, ExportOptions(formats=("onnx", "tflite"), output=tmp_path, verify=False))
+    export(tiny, ExportOptions(formats=("onnx", "tflite"), output=tmp_path, lower=False, verify=False))
     in_onnx, in_tflite = onnx_operations(tmp_path / "tiny.onnx"), tflite_operations(tmp_path / "tiny.tflite")
     assert not SHAPE_OPERATIONS & {*in_onnx, *in_tflite}
     # Four convolutions of the net and one of CBAM; what BatchNorm did is in their weights, so that the only products
@@ -236,7 +236,7 @@ def test_a_changed_weight_in_the_file_is_found(tiny: Any, tmp_path: Path) -> Non
     from exporter.runtimes.onnx_runtime import OnnxRuntime
     from exporter.source import load_source
 
-    result = export(tiny, ExportOptions(output=tmp_path))
+    result = export(tiny, ExportOptions(lower=False, output=tmp_path))
     artifact = result.artifacts[0]
     source = load_source(tiny)
     reference = make_reference(source, trace(source, ExportOptions()), None)
