@@ -12,7 +12,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from converters.artifact import TensorSpec
-from converters.errors import ConversionError
+from converters.errors import ConversionError, ModelError
 
 Ranges = Mapping[str, tuple[float, float]]
 
@@ -69,13 +69,14 @@ def read(content: bytes) -> Any:
     """The model as objects of the schema (`ModelT`).
 
     Raises:
-        ConversionError: not a TFLite flatbuffer, or one of several graphs (loops and branches).
+        ConversionError: not a TFLite flatbuffer.
+        ModelError: one of several graphs (loops and branches).
     """
     if content[4:8] != IDENTIFIER:
         raise ConversionError("not a TFLite flatbuffer")
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(bytearray(content), 0))
     if len(model.subgraphs) != 1:
-        raise ConversionError(
+        raise ModelError(
             f"the model has {len(model.subgraphs)} graphs (loops or branches); only one of a single graph is quantised"
         )
     return model

@@ -32,10 +32,11 @@ class Contents:
     smallest_scale: float | None
 
 
-def check(artifact: Artifact, io: str, keep_float: Sequence[str] = ()) -> Contents:
+def check(artifact: Artifact, plain: Artifact, io: str, keep_float: Sequence[str] = ()) -> Contents:
     """Look through a quantised file.
 
     Args:
+        plain: the float file that it was made from; what is no float there keeps its type.
         io: the dtype that inputs and outputs are to have.
         keep_float: operations, by the tensor (TFLite) or node (ONNX), that were to stay in float.
 
@@ -43,8 +44,9 @@ def check(artifact: Artifact, io: str, keep_float: Sequence[str] = ()) -> Conten
         ConversionError: a dtype that is not the one asked for, at an input, an output or an operation, or a scale below
             SMALLEST_SCALE.
     """
-    for spec in (*artifact.inputs, *artifact.outputs):
-        if spec.dtype in _FLOAT | {"int8", "uint8", "int16"} and spec.dtype != io:
+    before = (*plain.inputs, *plain.outputs)
+    for spec, was in zip((*artifact.inputs, *artifact.outputs), before, strict=True):
+        if spec.dtype != (io if was.dtype in _FLOAT else was.dtype):
             raise ConversionError(f"{artifact.path.name}: {spec.name} came out as {spec.dtype}; asked for: {io}")
     found = _tflite(artifact, mixed=bool(keep_float)) if artifact.format == "tflite" else _onnx(artifact)
     unasked = [name for name in found.in_float if name not in keep_float]
@@ -83,8 +85,10 @@ def _float_operations(graph: flatbuffer.Graph, stored: str, mixed: bool) -> Iter
     ends = {tensor.name for tensor in (*graph.inputs, *graph.outputs)}
     for operation in graph.operations:
         types = {tensor.dtype for tensor in (*operation.inputs, *operation.outputs) if not tensor.constant}
-        converts = operation.name in ("QUANTIZE", "DEQUANTIZE")
+        converts = operation.name in ("QUANTIZE", "DEQUANTIZE", "CAST")
         at_end = any(tensor.name in ends for tensor in (*operation.inputs, *operation.outputs))
+        if operation.name == "CAST" and at_end:  # an integer input of the model itself becomes numbers first
+            ends |= {tensor.name for tensor in operation.outputs}
         conversion = converts and (at_end or mixed)
         if (types & _FLOAT and not conversion) or (stored == "int16" and "int8" in types and not converts):
             yield operation.outputs[0].name

@@ -243,9 +243,9 @@ def _convert_all(
                 searches[name] = search(task, chosen, asked.max_drop, options.output / f".{path.name}.search.json")
                 chosen, keep = searches[name].candidate, [each.layer.key for each in searches[name].kept]
             best = _complete(task, chosen, path)
-            contents[name] = check(best, task.io, keep)
-            on_step(f"timing {best.path.name} beside the float file")
             assert chosen.recipe is not None
+            contents[name] = check(best, chosen.recipe.plain, task.io, keep)
+            on_step(f"timing {best.path.name} beside the float file")
             speeds[name] = compare_speed(chosen.recipe.plain, best)
             given, facts[name] = _verify(best, names[name], ready.verify.arrays, expected, (options, on_step))
             artifacts.append(best)
