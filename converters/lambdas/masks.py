@@ -7,7 +7,6 @@ mask still fastened to it. Operations in the place of a Lambda stop a mask as we
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
 
@@ -24,8 +23,22 @@ def makes_masks(config: dict[str, Any]) -> bool:
         inner = layer.get("config")
         if layer.get("class_name") == "Masking" or (isinstance(inner, dict) and inner.get("mask_zero")):
             return True
-        if '"mask"' in json.dumps(layer.get("inbound_nodes"), default=str):
+        if _given(layer.get("inbound_nodes")):
             return True
+    return False
+
+
+def _given(calls: Any) -> bool:
+    """Whether a call in a config has a mask among its arguments; Keras 3 writes down the ones that are None as well."""
+    stack = [calls]
+    while stack:
+        each = stack.pop()
+        if isinstance(each, dict):
+            if each.get("mask") is not None:
+                return True
+            stack += each.values()
+        elif isinstance(each, list):
+            stack += each
     return False
 
 

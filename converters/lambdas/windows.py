@@ -49,7 +49,11 @@ def decode_stored(data: bytes) -> tuple[Decoded, tuple[str, ...]]:
     windows = {reading.code.windows for reading in read_code(data)}
     if False in windows:
         return plain, ()
-    others = [meaning for key, meaning in _meanings(data).items() if key != key_of(plain)]
+    try:
+        meanings = _meanings(data)
+    except BytecodeError as error:
+        raise BytecodeError(f"{error}; as it stands it reads as {to_source(plain.function)}") from error
+    others = [meaning for key, meaning in meanings.items() if key != key_of(plain)]
     if others:
         where = "on Windows" if True in windows else "perhaps on Windows"
         raise BytecodeError(
