@@ -23,9 +23,8 @@ from converters.lambdas.expression import (
     Set,
     Starred,
     Unpack,
-    walk,
 )
-from converters.lambdas.lists import appended, reaches
+from converters.lambdas.filling import filled
 from converters.lambdas.loops import Iter, Parts
 from converters.lambdas.machine import NULL, Function, Machine, is_comprehension, keyword_of, on
 from converters.lambdas.opcodes import Instruction
@@ -142,7 +141,8 @@ def _finish_call(machine: Machine, function: Node, args: Sequence[Node], kwargs:
     own = isinstance(function, Attr) and (isinstance(function.of, Dict | Set) or machine.is_list(function.of))
     if own and isinstance(function, Attr) and function.name in _MUTATORS:
         if function.name == "append" and len(args) == 1 and not kwargs and not isinstance(args[0], Starred):
-            _append(machine, function, args)
+            filled(machine, function.of, args)
+            machine.push(Const(None))
             return
         raise BytecodeError("it uses a change of an object in place")
     call = Call(function, tuple(args), kwargs)
@@ -173,23 +173,6 @@ def _consumed(machine: Machine) -> bool:
     below = [each for each in machine.stack[-2:] if each is not NULL][-1:]
     known = bool(below) and isinstance(below[0], Name) and below[0].name in CONSUMERS
     return known and bool(calls) and calls[0].name in ("CALL", "CALL_FUNCTION") and calls[0].arg == 1
-
-
-def _append(machine: Machine, function: Attr, args: Sequence[Node]) -> None:
-    """`out.append(item)`, of a list that one local variable holds and nothing else."""
-    held = [name for name, value in machine.variables.items() if value is function.of]
-    others: list[Node] = [value for name, value in machine.variables.items() if name not in held]
-    for each in machine.stack:
-        others += [each] if isinstance(each, Node) else [each.of] if isinstance(each, Iter) else []
-    machine.shared.budget.spend(len(walk(*others, *args)) // 8)
-    if (
-        len(held) != 1
-        or held[0] in (*machine.code.cellvars, *machine.code.freevars)
-        or reaches([*others, *args], function.of)
-    ):
-        raise BytecodeError("it uses a change of an object in place")
-    machine.variables[held[0]] = appended(function.of, *args)
-    machine.push(Const(None))
 
 
 def _names(machine: Machine, node: object) -> tuple[str, ...]:

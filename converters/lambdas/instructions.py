@@ -23,6 +23,7 @@ from converters.lambdas.expression import (
     Subscript,
     UnaryOp,
 )
+from converters.lambdas.filling import extended
 from converters.lambdas.lists import appended
 from converters.lambdas.loops import REFUSAL, pair
 from converters.lambdas.machine import (
@@ -62,6 +63,9 @@ def _binary_op(machine: Machine, this: Instruction) -> None:
 
 def _operate(machine: Machine, op: str, inplace: bool) -> None:
     left, right = machine.pop_many(2)
+    if inplace and op == "+" and machine.is_list(left):
+        machine.push(extended(machine, left, right))
+        return
     if inplace and (isinstance(left, Set | Dict) or machine.is_list(left)):
         raise BytecodeError("it uses a change of an object in place")
     machine.push(BinOp(op, left, right, inplace))

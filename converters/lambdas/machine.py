@@ -36,7 +36,7 @@ _LOOP: Final = loops.REFUSAL.removeprefix("it uses ")
 _REFUSED: Final = {  # what instructions that begin so stand for in the source
     _LOOP: "FOR_ITER JUMP_BACKWARD BREAK_ CONTINUE",
     "a change of an object in place": "STORE_SUBSCR STORE_SLICE STORE_ATTR DELETE_SUBSCR DELETE_SLICE DELETE_ATTR",
-    "an f-string": "FORMAT_ BUILD_STRING CONVERT_VALUE",
+    "an f-string with a conversion or a format": "FORMAT_ CONVERT_VALUE",
     "a template string": "BUILD_TEMPLATE BUILD_INTERPOLATION",
     "a with statement": "SETUP_WITH BEFORE_WITH WITH_ LOAD_SPECIAL",
     "a try statement": "SETUP_FINALLY SETUP_EXCEPT POP_EXCEPT PUSH_EXC CHECK_E",

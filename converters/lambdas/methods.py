@@ -22,6 +22,10 @@ _OPERATORS: Final[Mapping[str, str]] = {
 }  # fmt: skip
 _PLAIN_FIELDS: Final = re.compile(r"(?:[^{}]|\{\w*\})*")
 _TEXT: Final = 1000  # characters
+# Methods of a text, with how many texts they take.
+_OF_TEXT: Final[Mapping[str, int]] = {
+    "lower": 0, "upper": 0, "capitalize": 0, "strip": 1, "startswith": 1, "endswith": 1,
+}  # fmt: skip
 
 
 def attribute(of: Value, name: str) -> Value:
@@ -68,7 +72,7 @@ def attribute(of: Value, name: str) -> Value:
                 return Method(of, name)
     if isinstance(of, str) and name in ("base_dtype", "as_numpy_dtype", "name"):  # of a dtype
         return of
-    if isinstance(of, str) and name == "format":
+    if isinstance(of, str) and (name == "format" or name in _OF_TEXT):
         return Method(of, name)
     if isinstance(of, dict) and name in ("get", "keys", "values", "items"):
         return Method(of, name)
@@ -96,6 +100,10 @@ def call(builder: Builder, method: Method, args: Sequence[Value], kwargs: Mappin
             raise RefusedError(f"it reshapes a constant: {error}") from error
     if isinstance(of, str) and name == "format":
         return _format(of, args, kwargs)
+    if isinstance(of, str) and name in _OF_TEXT and len(args) <= _OF_TEXT[name] and not kwargs:
+        if not all(isinstance(each, str) and each.isascii() for each in (of, *args)):
+            raise RefusedError(f"it calls .{name} of {describe(of)} in a way that is not understood")
+        return getattr(of, name)(*args)
     if isinstance(of, dict) and name == "get" and len(args) in (1, 2) and not kwargs:
         return of.get(args[0], *args[1:]) if isinstance(args[0], str | int) else None
     if not args and not kwargs:

@@ -302,6 +302,7 @@ def unpack(builder: Builder, value: Value, index: int, count: int) -> Value:
 
 def subscript(builder: Builder, of: Value, key: Value) -> Value:
     """`of[key]`."""
+    leaves(key)  # refused if it holds too much
     if isinstance(of, Tensor):
         return _index(builder, of, key)
     if isinstance(key, np.integer):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Final, TypeVar
 
 from converters.lambdas.expression import (
     Arg,
@@ -41,6 +41,8 @@ from converters.lambdas.expression import (
 )
 
 __all__ = ["to_source"]
+
+NodeT = TypeVar("NodeT", bound=Node)
 
 
 def to_source(expression: Node) -> str:
@@ -93,7 +95,7 @@ class _Printer:
         taken = {node.name for node in inside if isinstance(node, Arg | Name | Free)}
         count = 0
         for node in inside:
-            if uses.get(id(node), 0) < 2 or not isinstance(node, BinOp | Call | Cond | FoldValue | Subscript | UnaryOp):
+            if uses.get(id(node), 0) < 2 or isinstance(node, Arg | Const | Name | Free | Import | Starred):
                 continue
             count += 1
             while f"v{count}" in taken:
@@ -101,13 +103,16 @@ class _Printer:
             self.shared[id(node)] = f"v{count}"
 
     def expr(self, node: Node) -> ast.expr:
+        return self.once(node, self.written)
+
+    def once(self, node: NodeT, write: Callable[[NodeT], ast.expr]) -> ast.expr:
         name = self.shared.get(id(node))
         if name is None:
-            return self.written(node)
+            return write(node)
         if id(node) in self.named:
             return ast.Name(name)
         self.named.add(id(node))
-        return ast.NamedExpr(ast.Name(name), self.written(node))
+        return ast.NamedExpr(ast.Name(name), write(node))
 
     def written(self, node: Node) -> ast.expr:
         match node:
@@ -144,7 +149,8 @@ class _Printer:
             case Comprehension():
                 return self.comprehension(node)
             case FoldValue(of, index):
-                return self.fold(of) if len(of.carried) == 1 else ast.Subscript(self.fold(of), ast.Constant(index))
+                whole = self.once(of, self.fold)
+                return whole if len(of.carried) == 1 else ast.Subscript(whole, ast.Constant(index))
             case Raise(error):
                 return ast.Call(ast.Name("raise_error"), [self.expr(error)] if error else [], [])
         return self.container(node)
@@ -172,6 +178,8 @@ class _Printer:
         return [self.expr(node) for node in nodes]
 
     def index(self, node: Node) -> ast.expr:
+        if id(node) in self.shared:
+            return self.expr(node)
         if isinstance(node, Slice):
             return ast.Slice(*(self.expr(part) if part else None for part in (node.start, node.stop, node.step)))
         if isinstance(node, Tuple):

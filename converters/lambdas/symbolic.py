@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from converters.lambdas import control, imports, instructions, iteration
+from converters.lambdas import control, imports, instructions, iteration, texts
 from converters.lambdas.branches import Budget
 from converters.lambdas.code_object import BytecodeError, BytecodeLimits, Code, WrongVersion
 from converters.lambdas.expression import Call, Free, Lambda, Node, children, meaning, measure, walk
@@ -25,6 +25,7 @@ assert control
 assert imports
 assert instructions
 assert iteration
+assert texts
 
 
 @dataclasses.dataclass(frozen=True)

@@ -154,6 +154,11 @@ class Era:
     centred: bool | None = None
     keeps_mask: bool | None = None
 
+    @property
+    def is_keras_2_3(self) -> bool:
+        """Whether it is standalone Keras 2.3, which alone runs on either TensorFlow and drops masks."""
+        return self.keras == 2 and self.tensorflow is None and self.keeps_mask is False
+
 
 def describe(value: Value) -> str:
     """A value for an error message, in a few words."""

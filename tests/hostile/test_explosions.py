@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import Any
 
+import keras
 import pytest
 from fuzzing.case import Case
 from fuzzing.templates import input2, lambda2, model2
+
+from converters.errors import ModelError, OptionError
+from converters.lambdas.builder import Builder
+from converters.lambdas.interpret import evaluate
+from converters.lambdas.stored import from_source
+from converters.lambdas.values import Era, Tensor, describe
 
 
 def judge(runner: Any, config: dict[str, Any], weights: str = "bare.h5", version: str = "2.4.0") -> str:
@@ -103,3 +111,32 @@ def test_the_lambdas_of_a_model_share_their_limits(runner: Any) -> None:
     parts = [lambda2("lambda x: x + np.sum(np.ones((2000, 1000)))", f"odd{index}") for index in range(40)]
     assert not judge(runner, model2(input2(), parts[0]))
     assert "the constants of the Lambdas take more than" in judge(runner, model2(input2(), *parts))
+
+
+SHARED = {
+    "sums": ("x = x + x", "a tensor of shape (?, 4, 4)"),
+    "tuples of tuples": ("x = (x, x)", "a tuple"),
+    "lists of lists": ("x = [x, x]", "a list"),
+    "constant tuples": ("y = (y, y)", "its code takes more than 20000 steps"),
+    "an index of tuples": ("k = (k, k)", "it makes lists of more than 1048576 items"),
+    "slices": ("k = [k, k][0:1]", "it indexes with a list"),
+    "choices": ("x = x if len(k) > 2 else [x, x]", "a list"),
+    "functions": ("f = lambda q, g=(f, f): q", "a tensor of shape (?, 4, 4)"),
+}
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_values_used_twice_line_after_line(name: str) -> None:
+    """Each would double with every line if it were written out or gone through."""
+    step, said = SHARED[name]
+    lines = ["y = f = 1", "k = [len(x.shape), 0]", *[step] * 45, "return x[k]" if step.startswith("k") else "return x"]
+    text = "def f(x):\n" + "".join(f"    {each}\n" for each in lines)
+    start = time.perf_counter()
+    try:
+        stored = from_source(text, {})
+        assert len(stored.source) < 20_000
+        message = describe(evaluate(stored.function, Tensor(keras.Input((4, 4)), "x"), Builder(Era(2, 2))))
+    except (ModelError, OptionError) as error:
+        message = str(error)
+    assert said in message
+    assert time.perf_counter() - start < 10

@@ -53,6 +53,16 @@ def truth(builder: Builder, x: Value) -> Value:
     return operators.truth(x)
 
 
+@rule("any (x, /)")
+def any_of(builder: Builder, x: Value) -> Value:
+    return any(map(operators.truth, _items(builder, x, "any")))
+
+
+@rule("all (x, /)")
+def all_of(builder: Builder, x: Value) -> Value:
+    return all(map(operators.truth, _items(builder, x, "all")))
+
+
 @rule("abs (x, /)")
 def absolute(builder: Builder, x: Value) -> Value:
     return abs(x) if isinstance(x, int | float) else builder.op("abs", operand(builder, x))

@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from converters.lambdas.builder import Builder
+from converters.lambdas.builder import Builder, leaves
 from converters.lambdas.names import dtype_of
 from converters.lambdas.rules.arguments import integer, number, operand
 from converters.lambdas.rules.settings import floatx
@@ -55,7 +55,7 @@ def convert(builder: Builder, value: Value, dtype: Value) -> Value:
 
 
 def _has_tensors(value: Value) -> bool:
-    return any(isinstance(each, Tensor) or (isinstance(each, list | tuple) and _has_tensors(each)) for each in value)
+    return any(isinstance(each, Tensor) for each in leaves(value))
 
 
 @rule(

@@ -110,7 +110,7 @@ def batch_dot(builder: Builder, x: Value, y: Value, axes: Value = None) -> Value
     sizes = [shape_of(side)[axis] for side, axis in zip((left, right), over, strict=True)]
     if None not in sizes and sizes[0] != sizes[1]:
         builder.refuse(f"its axes have {sizes[0]} and {sizes[1]} elements")
-    if builder.era.keras < 3 and builder.era.tensorflow != 2:
+    if builder.era.keras < 3 and builder.era.tensorflow != 2 and not builder.era.is_keras_2_3:
         _as_before(builder, ranks, None if axes is None else given, over)
     if max(ranks) > 3:
         return _contract(builder, (left, right), [over[:1], over[1:]], batch=True)

@@ -34,7 +34,7 @@ def _same(builder: Builder, labels: Value, outputs: Value) -> tuple[Array, Array
 def _check(builder: Builder, from_logits: Value) -> None:
     if not flag(from_logits, "from_logits"):
         _of_probabilities(builder)
-    if builder.era.keras < 3 and builder.era.tensorflow != 2:
+    if builder.era.keras < 3 and builder.era.tensorflow != 2 and not builder.era.is_keras_2_3:
         builder.refuse("it takes a cross entropy, whose two tensors change places within Keras 2.0")
 
 
