@@ -58,6 +58,8 @@ class InnerModel:
         )
         self._names = [tensor.name for tensor in self.tensors]
         self._sessions: dict[tuple[str, Rounding], Any] = {}
+        self._names = self._of_samples({spec.name: np.zeros(spec.shape, spec.dtype) for spec in traced.inputs})
+        self.tensors = tuple(tensor for tensor in self.tensors if tensor.name in self._names)
 
     def run(self, inputs: Arrays) -> dict[str, np.ndarray]:
         return self._run("float32", inputs, {}, "")
@@ -80,6 +82,13 @@ class InnerModel:
             for name, value in zip(self._names, values, strict=True):
                 parts[name].append(value)
         return {name: np.concatenate(each) for name, each in parts.items()}
+
+    def _of_samples(self, inputs: Arrays) -> list[str]:
+        """The tensors that hold the samples of a call one after the other, which is found by running one."""
+        session = self._session("float32", "")
+        feed = {session.graph.get_tensor_by_name(self._inputs[name]): value for name, value in inputs.items()}
+        values = session.run([f"{name}:0" for name in self._names], feed)
+        return [name for name, value in zip(self._names, values, strict=True) if value.shape[:1] == (self._batch,)]
 
     def _session(self, dtype: str, weights: Rounding) -> Any:
         if (dtype, weights) not in self._sessions:

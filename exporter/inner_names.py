@@ -30,7 +30,8 @@ class Named:
 
     def of(self, operation: str) -> tuple[str, str, Gate]:
         """Layer, block and gate. What no layer is known of is named by TensorFlow's scope."""
-        layer = self.layers.get(operation) or operation.rpartition("/")[0] or operation
+        bare = operation.replace("StatefulPartitionedCall/", "").replace("PartitionedCall/", "")
+        layer = self.layers.get(operation) or bare.rpartition("/")[0] or bare
         return layer, self.blocks.get(operation, ""), self.gates.get(operation, "")
 
 

@@ -40,7 +40,8 @@ class FileTensor:
     Attributes:
         name, op: its own, and the type of the operation that computes it.
         value: (samples, ...), in real numbers.
-        step: between two neighbouring numbers that it can hold, where it is quantised; else 0.
+        step: between two neighbouring numbers that it can hold, where it is quantised, or, in half precision, at its
+            largest; else 0.
         low, high: the least and the largest number that it can hold, where it is quantised.
         clipped: the share of its values that stand at one of these two.
         sources: names of the tensors it is computed from, inputs of the file included.
@@ -75,7 +76,9 @@ def read_tensors(session: Traced, inputs: Arrays, batch: int) -> tuple[FileTenso
     kept = [
         name
         for name in specs
-        if name in depends and name in makers and (specs[name].scale is not None or specs[name].dtype == "float32")
+        if name in depends
+        and name in makers
+        and (specs[name].scale is not None or specs[name].dtype in ("float32", "float16"))
     ]
     values = _run(session, inputs, batch, kept)
     tensors = (_tensor(name, specs[name], makers[name], values[name], depends) for name in kept if name in values)
@@ -122,6 +125,8 @@ def _tensor(name: str, spec: Any, node: Any, value: np.ndarray, depends: set[str
         found = np.unique(real)
         step = float(np.diff(found).min(initial=np.inf)) if len(found) > 1 else 0.0
         low, high = float(found[0]), float(found[-1])
+    elif value.dtype == np.float16:
+        step = 2.0**-10 * float(np.max(np.abs(value[np.isfinite(value)]), initial=0.0))
     moved = node.op in MOVED and len(sources) == 1
     return FileTensor(name, node.op, real, step, low, high, clipped, sources, moved)
 

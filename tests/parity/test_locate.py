@@ -166,6 +166,18 @@ def test_a_turned_input_and_an_open_batch_are_no_faults(sound: Any, tmp_path: Pa
         assert_sound(found)
 
 
+@pytest.mark.slow
+def test_a_saved_model_is_named_by_its_scopes(sound: Any, scripts: Any, tmp_path: Path) -> None:
+    (saved,) = export(sound, ExportOptions(("saved_model",), output=tmp_path, verify=False)).artifacts
+    by_scope = LayerSearch(load_source(saved.path), images(sound))
+    made = scripts["with_weights"]("conv2", scripts["one_percent"])(sound)
+    for artifact in export(made, ExportOptions(("tflite", "onnx"), output=tmp_path, verify=False)).artifacts:
+        with runtime(RUNTIME[artifact.format]).open(artifact) as session:
+            found = by_scope.profile(artifact, session).divergence
+        assert found is not None
+        assert found.layer.startswith("small_1/conv2_1")
+
+
 def test_dead_and_saturated_gates_are_counted(sound: Any, scripts: Any, tmp_path: Path) -> None:
     def put(weight: Any, value: float) -> None:
         weight.assign(np.full(weight.shape, value, np.float32))
