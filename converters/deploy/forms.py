@@ -32,12 +32,14 @@ class Form:
         two_step: the maximum over the map by rows, then by columns, instead of at once.
         apart: the pooled maps are convolved each with its part of the kernel and added, instead of concatenated.
         blocking: of the spatial convolution, or None for the plain one.
+        mean_convolved: the mean over the channels is a 1x1 convolution that gives the groups of `blocking`.
     """
 
     mlp: Mlp = "apart"
     two_step: bool = False
     apart: bool = False
     blocking: Blocking | None = None
+    mean_convolved: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -134,11 +136,9 @@ def _spatial_gate(gate: SpatialGate, form: Form, x: Any, weigh: Weigh) -> Any:
     """(N, H, W, C) -> (N, H, W, 1)."""
     from keras import ops
 
-    maps = [ops.max(x, 3, keepdims=True) if pool == "max" else ops.mean(x, 3, keepdims=True) for pool in gate.pools]
     kernel, bias = folded(gate, weigh)
+    maps = [_pooled(pool, form, x, weigh) for pool in gate.pools]
     height, width = x.shape[1:3]
-    if form.blocking is not None:
-        maps = [ops.reshape(each, (-1, height, width // form.blocking.group, form.blocking.group)) for each in maps]
     if form.apart:
         parts = [
             _conv(kernel[:, :, at : at + 1], bias if at == 0 else None, form, width, weigh, f"spatial_{pool}")(each)
@@ -150,6 +150,21 @@ def _spatial_gate(gate: SpatialGate, form: Form, x: Any, weigh: Weigh) -> Any:
         logits = _conv(kernel, bias, form, width, weigh, "spatial")(stacked)
     made = _gate(gate.gate, logits)
     return made if form.blocking is None else ops.reshape(made, (-1, height, width, 1))
+
+
+def _pooled(pool: str, form: Form, x: Any, weigh: Weigh) -> Any:
+    """The maximum or mean over the channels, (N, H, W, 1), or in groups of the blocking, (N, H, W / group, group)."""
+    from keras import ops
+
+    height, width, channels = x.shape[1:]
+    group = 1 if form.blocking is None else form.blocking.group
+    if pool == "avg" and form.mean_convolved:
+        kernel: Array = np.kron(np.eye(group), np.full((channels, 1), 1 / channels)).astype(np.float64)[None, None]
+        options = {"filters": group, "kernel_size": 1, "data_format": "channels_last"}
+        mean = weigh.layer("Conv2D", "spatial_mean", [kernel], (None, None, None, group * channels), **options)
+        return mean(ops.reshape(x, (-1, height, width // group, group * channels)))
+    made = ops.max(x, 3, keepdims=True) if pool == "max" else ops.mean(x, 3, keepdims=True)
+    return made if form.blocking is None else ops.reshape(made, (-1, height, width // group, group))
 
 
 def folded(gate: SpatialGate, weigh: Weigh) -> tuple[Array, Array | None]:

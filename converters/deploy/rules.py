@@ -96,6 +96,12 @@ def _blocked(form: Form, block: Block, preference: Preference) -> Form:
     return dataclasses.replace(form, blocking=blocking(block.width, preference))
 
 
+def _wants_convolved_mean(block: Block, preference: Preference) -> bool:
+    gate, width = block.spatial, block.width
+    wide = width is not None and width > preference.whole_row
+    return gate is not None and "avg" in gate.pools and wide and block.channels <= preference.mean_convolved_to
+
+
 BLOCK_RULES: Final = (
     BlockRule(
         "vector-mlp",
@@ -131,6 +137,13 @@ BLOCK_RULES: Final = (
         _wants_apart,
         _always,
         lambda form, block, preference: dataclasses.replace(form, apart=True),
+    ),
+    BlockRule(
+        "convolved-mean",
+        "the mean over few channels is a 1x1 convolution, which gives the columns in groups",
+        _wants_convolved_mean,
+        _can_block,
+        lambda form, block, preference: dataclasses.replace(form, mean_convolved=True),
     ),
 )
 

@@ -30,6 +30,7 @@ class Preference:
         whole_row: a map up to this wide is one block of the spatial convolution.
         blocks: widths of a block to choose from on wider maps, the best first.
         groups: columns of input read as channels to choose from, the best first.
+        mean_convolved_to: channels up to which the mean over the channels is a 1x1 convolution; 0: never.
         channels_last: channels-first layers are run channels last.
     """
 
@@ -39,12 +40,13 @@ class Preference:
     whole_row: int = 16
     blocks: tuple[int, ...] = (16, 14, 12, 8, 20, 10, 28, 24, 32, 18, 15, *range(9, 33), 7, 6, 5, 4)
     groups: tuple[int, ...] = (4, 2, 1)
+    mean_convolved_to: int = 0
     channels_last: bool = True
 
 
 PREFERENCES: Final[Mapping[Target, Preference]] = {
     Target.LITERT_FLOAT: Preference(merged_from=1, two_step_from=512),
-    Target.LITERT_INT8: Preference(),
+    Target.LITERT_INT8: Preference(groups=(8, 7, 4, 2, 1), mean_convolved_to=32),
     Target.LITERT_INT16X8: Preference(merged_from=1),
     Target.ONNXRUNTIME: Preference(merged_from=1),
 }

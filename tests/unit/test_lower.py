@@ -178,6 +178,8 @@ def _replacement(block: Block, form: Form) -> Replacement:
         Form(mlp="hidden", apart=True),
         Form(blocking=Blocking(10, 2)),
         Form(apart=True, blocking=Blocking(20, 20)),
+        Form(apart=True, blocking=Blocking(10, 5), mean_convolved=True),
+        Form(mean_convolved=True),
     ],
     ids=str,
 )
