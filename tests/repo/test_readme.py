@@ -115,6 +115,7 @@ def test_links_in_the_documents_lead_somewhere() -> None:
         "docs/decisions.md",
         "docs/parity.md",
         "docs/performance.md",
+        "docs/quantisation.md",
         "docs/runtimes.md",
     ):
         path = ROOT / name
