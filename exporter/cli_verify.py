@@ -87,7 +87,9 @@ def reference(model: str | None, output: Path, as_json: bool, verbose: bool, sil
 @override_options
 @click.option("--samples", type=int, help="Real samples at most.  [default: all; 16 where emulated]")
 @click.option("--causes/--no-causes", default=True, show_default=True, help="Tell where differences come from.")
-@click.option("--locate", "model", metavar="MODEL", help="The model itself, to name the layer at fault by, beside REF.npz.")
+@click.option(
+    "--locate", "model", metavar="MODEL", help="The model itself, to name the layer at fault by, beside REF.npz."
+)
 @click.option("--no-locate", is_flag=True, help="Do not search what failed for the layer at fault.")
 @click.option("--per-layer", is_flag=True, help="Search every artifact along the layers, and print all of them.")
 @click.option("--report", type=click.Path(path_type=Path), metavar="DIR", help="Also write a page, DIR/index.html.")

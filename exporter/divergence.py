@@ -28,7 +28,7 @@ TRACEABLE: Final = {"tflite": "litert", "onnx": "onnxruntime"}
 """By format, the runtime whose inner tensors can be read."""
 
 WORST: Final = 4
-"""Samples of those searched that are chosen for their error; the others are chosen for nothing, so that each layer varies."""
+"""Samples of those searched that are chosen for their error; the others are there so that each layer varies."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +80,9 @@ class Divergences:
         chosen = _chosen(self._record, rows, kept)
         name = TRACEABLE.get(artifact.format)
         if name is None:
-            return Found(artifact, None, f"inner tensors of {artifact.format} cannot be read; of tflite and onnx", chosen)
+            return Found(
+                artifact, None, f"inner tensors of {artifact.format} cannot be read; of tflite and onnx", chosen
+            )
         self._on_step(f"searching {artifact.path.name} along the layers")
         try:
             profile = self._profile(artifact, name, chosen)
@@ -100,7 +102,7 @@ class Divergences:
 
 
 def to_json(found: Sequence[Found], profiles: bool) -> dict[str, list[dict[str, Any]]]:
-    """What the result tells of the search: `divergence`, `not_located`, `artifact_gates`, and `profiles` if asked for."""
+    """What the result tells of the search: `divergence`, `not_located`, `artifact_gates`; `profiles` if asked for."""
     told: dict[str, list[dict[str, Any]]] = {
         "divergence": [each.profile.divergence.to_json() for each in found if each.profile and each.profile.divergence],
         "not_located": [{"artifact": str(each.artifact.path), "reason": each.reason} for each in found if each.reason],
@@ -123,7 +125,7 @@ def _in_order(artifact: Artifact, fitting: Fitting) -> Artifact:
 
 
 def _chosen(record: Record, rows: Sequence[Mapping[str, Any]], kept: Sequence[Kept]) -> np.ndarray:
-    """All rows of the record: first the worst of the case that failed first, then the rest of it, then the real ones."""
+    """All rows of the record: the worst of the case that failed first, then the rest of it, then the real ones."""
     failed = next((each for each in rows if each["verdict"] == Verdict.FAILED), None)
     real = record.cases[0]
     case = next((each for each in record.cases if failed and each.name == failed["case"]), real)

@@ -19,13 +19,20 @@ if TYPE_CHECKING:
 MAPS: Final = 12
 """Attention maps shown of one artifact, at most, unless it has more blocks: then one sample each."""
 
-SAMPLES: Final = 3  # of each block, at most
+SAMPLES: Final = 2  # of each block, at most
 FLIPPED: Final = 24  # inputs shown because their class flipped
 LONGEST: Final = 96  # pixels along the longer side of an input
 
 Rgb = tuple[int, int, int]
 
-_VALUE: Final[tuple[Rgb, ...]] = ((20, 18, 52), (58, 52, 128), (38, 112, 142), (52, 168, 128), (160, 216, 84), (250, 238, 140))
+_VALUE: Final[tuple[Rgb, ...]] = (
+    (20, 18, 52),
+    (58, 52, 128),
+    (38, 112, 142),
+    (52, 168, 128),
+    (160, 216, 84),
+    (250, 238, 140),
+)
 """From the least value to the largest: each step lighter than the one before, so that it reads in grey as well."""
 
 _DIFFERENCE: Final[tuple[Rgb, ...]] = ((24, 74, 150), (118, 168, 214), (246, 246, 244), (226, 142, 104), (158, 38, 26))

@@ -295,7 +295,7 @@ def _model_at_hand(against: Any, artifacts: Sequence[Artifact], options: VerifyO
 
 
 def _source(model: Any, record: Record, options: VerifyOptions, on_step: Step) -> Callable[[], Any] | str:
-    """What opens the model when it is needed, or why there is none. One that was asked for is opened and checked now."""
+    """What opens the model when it is needed, or why there is none. One that was asked for is opened now."""
     if not options.locate:
         return "--no-locate was given"
     if model is None:

@@ -56,9 +56,7 @@ class SpatialMaps:
     artifact: np.ndarray | None
 
 
-def spatial_maps(
-    layers: Sequence[LayerTensor], matches: Mapping[str, Match], truth: Arrays
-) -> tuple[SpatialMaps, ...]:
+def spatial_maps(layers: Sequence[LayerTensor], matches: Mapping[str, Match], truth: Arrays) -> tuple[SpatialMaps, ...]:
     """The maps of each block that has a spatial gate, in the order of computation."""
     found = []
     for tensor in layers:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 Row = Mapping[str, Any]
 
+_LISTED: Final = 6  # tensors that were not recognised
 _BAR: Final = 14  # cells, two a power of ten: from 1e-7 of the deviation to 1
 
 
@@ -48,13 +49,13 @@ def profile(found: Row) -> Iterator[str]:
         if each["clipped"]:
             yield f"  {each['layer']}: {each['clipped']:.2%} of its values at the ends of its range"
     if found["unmatched"]:
-        yield f"  not recognised: {', '.join(found['unmatched'])}"
+        yield f"  not recognised: {_few(found['unmatched'])}"
     if found["note"]:
         yield f"  {found['note']}"
 
 
 def gates_of(rows: Iterable[Row]) -> Iterator[str]:
-    """One line a gate of an artifact: how far from the model's, how much of it saturated and dead, and of the model's."""
+    """One line a gate of an artifact: how far from the model's, how much of it saturated and dead, of both."""
     yield "gates of the artifacts (the model's in parentheses):"
     last = None
     for each in rows:
@@ -63,13 +64,18 @@ def gates_of(rows: Iterable[Row]) -> Iterator[str]:
             yield f"  {last}"
         gate = f"    {each['block']} {each['gate']}:"
         if each["tensor"] is None:
-            yield f"{gate} the file does not hold it"
+            yield f"{gate} not recognised in the file"
             continue
         error = "-" if each["error"] is None else f"{each['error']:.1e}"
         yield (
             f"{gate} error {error}, saturated {each['saturated']:.1%} ({each['model_saturated']:.1%}), "
             f"dead {each['dead']:.1%} ({each['model_dead']:.1%})"
         )
+
+
+def _few(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return ", ".join(names[:_LISTED]) + more
 
 
 def _figure(value: float | None) -> str:

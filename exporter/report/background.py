@@ -21,7 +21,7 @@ def causes(result: Mapping[str, Any]) -> Html | None:
     if not rows:
         return None
     names = short_names(result)
-    headings = [("part", ""), ("of the spread", "num"), ("10⁻⁸ to 1", "bars"), ("between", "")]
+    headings = [("part", ""), ("of the spread", "num"), ("10⁻⁸ to 1", "bars"), ("between", "long")]
     parts = []
     for path, members in groupby(rows, key=lambda row: row["artifact"]):
         cells = []
@@ -44,7 +44,7 @@ def background(result: Mapping[str, Any]) -> Html:
     """The reference and its cases, the machine, versions, remarks, and what was left out."""
     reference = result["reference"]
     cases = table(
-        [("case", ""), ("samples", "num"), ("what they are", "")],
+        [("case", ""), ("samples", "num"), ("what they are", "long")],
         [[case["name"], case["count"], case["described"]] for case in reference["cases"]],
         f"Inputs of {reference['name']}",
     )
@@ -54,7 +54,11 @@ def background(result: Mapping[str, Any]) -> Html:
         ("recorded by", reference["source"]),
         ("reference, SHA-256", reference["sha256"]),
         ("weights, SHA-256", reference["weights_sha256"]),
-        *((f"recorded with: {key}", _plain(value)) for key, value in reference["environment"].items() if key != "summary"),
+        *(
+            (f"recorded with: {key}", _plain(value))
+            for key, value in reference["environment"].items()
+            if key != "summary"
+        ),
         *((f"verified on: {key}", _plain(value)) for key, value in result.get("machine", {}).items()),
     ]
     remarks = [*_remarks(result)]

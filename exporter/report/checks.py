@@ -50,10 +50,12 @@ def summary(result: Mapping[str, Any]) -> Html:
         words = "Nothing is claimed: no check could have failed."
     else:
         words = f"Nothing but what rounding and the precision explain parts {and_list(names.values())} from {model}."
-    counts = [(value, sum(row["verdict"] == value for row in rows)) for value in ("FAILED", "NOT INFORMATIVE", "PASSED")]
+    counts = [
+        (value, sum(row["verdict"] == value for row in rows)) for value in ("FAILED", "NOT INFORMATIVE", "PASSED")
+    ]
     chips = [tag("li", verdict(value), Html("&#160;"), tag("b", count)) for value, count in counts if count]
-    kind = {"FAILED": "fail", "PASSED": "pass"}.get("FAILED" if failed else worst([*{"PASSED"}] if len(silent) < len(rows) else ["NOT INFORMATIVE"]), "unsure")
-    word = {"fail": "FAILED", "pass": "PASSED", "unsure": "NOT INFORMATIVE"}[kind]
+    word = "FAILED" if failed else "NOT INFORMATIVE" if len(silent) == len(rows) else "PASSED"
+    kind = _kind(word)
     return tag(
         "section",
         tag("h2", "Verdict", id="verdict"),
@@ -74,7 +76,8 @@ def _sentence(result: Mapping[str, Any], path: str, names: Mapping[str, str]) ->
         closest = max(measured, key=lambda row: _used(row) or 0.0, default=None)
         yield f"{len(rows)} checks, none failed"
         if closest is not None:
-            yield join([", at most ", number(_used(closest)), f" of a tolerance used ({closest['output']}, {closest['case']})"])
+            where_most = f" of a tolerance used ({closest['output']}, {closest['case']})"
+            yield join([", at most ", _part(_used(closest) or 0.0), where_most])
         yield "."
         return
     yield f"{len(failed)} of {len(rows)} checks failed"
@@ -108,9 +111,11 @@ def matrix(result: Mapping[str, Any]) -> Html:
     rows = []
     for (path, runtime, machine), members in groups(result["verification"]):
         where_run = f"{runtime}, on {machine}" if machine else runtime
-        head = join([tag("b", names[path]), f" {members[0]['precision']}", tag("br"), tag("span", where_run, class_="quiet")])
+        head = join(
+            [tag("b", names[path]), f" {members[0]['precision']}", tag("br"), tag("span", where_run, class_="quiet")]
+        )
         rows.append([head, *(_cell([row for row in members if row["output"] == name]) for name in outputs)])
-    headings = [("artifact, runtime", ""), *((name, "") for name in outputs)]
+    headings = [("artifact, runtime", ""), *((name, "long") for name in outputs)]
     return tag(
         "section",
         tag("h2", "Runtimes and outputs", id="matrix"),
@@ -141,7 +146,7 @@ def _mark(value: str) -> tuple[Html, Html]:
 def checks(result: Mapping[str, Any]) -> Html:
     """Every row: its figures, its tolerance and where that comes from, reasons and flips."""
     names = short_names(result)
-    parts = []
+    parts: list[Html] = []
     for (path, runtime, machine), rows in groups(result["verification"]):
         failed = any(row["verdict"] == "FAILED" for row in rows)
         head = join([tag("b", names[path]), " in ", runtime + (f", on {machine}" if machine else ""), " "])
@@ -163,23 +168,28 @@ def checks(result: Mapping[str, Any]) -> Html:
 
 def _figures(rows: Sequence[Row]) -> Html:
     headings = [
-        *(("output", ""), ("case", ""), ("samples", "num"), ("max / spread", "num"), ("tolerance", "num")),
-        *(("part used", "num"), ("reference’s own", "num"), ("SQNR, dB", "num"), ("top-1 agrees", "num")),  # noqa: RUF001
+        *(("output, case", ""), ("samples", "num"), ("max / spread", "num"), ("tolerance", "num")),
+        *(("part used", "num"), ("reference’s own", "num"), ("SQNR, dB", "num"), ("top-1 agrees", "num")),
         ("verdict", ""),
     ]
     cells = []
     for row in rows:
         used = _used(row)
-        part = join([number(used), bar(used, "over" if used > 1 else "")]) if used is not None else number(None)
+        part = join([_part(used), bar(used, "over" if used > 1 else "")]) if used is not None else number(None)
         decibels = None if row["sqnr_db"] is None else f"{row['sqnr_db']:.1f}"
         noise = number(row["noise"].get("reference"))
         cells.append(
             [
-                *(row["output"], row["case"], row["samples"], number(row["relative"]), number(row["tolerance"])),
+                *(f"{row['output']}, {row['case']}", row["samples"], number(row["relative"]), number(row["tolerance"])),
                 *(part, noise, decibels or number(None), percent(row["agreement"]), verdict(row["verdict"])),
             ]
         )
     return table(headings, cells, f"{rows[0]['format']} {rows[0]['precision']}, SHA-256 {rows[0]['sha256'][:16]}…")
+
+
+def _part(used: float) -> Html:
+    """A part of a tolerance: in percent, or so many times where it is more than all of it."""
+    return join([number(used), "\u202f×"]) if used > 1 else Html(f"{100 * used:.2g}\u202f%")
 
 
 def _reasons(rows: Sequence[Row]) -> Html | None:
@@ -205,7 +215,10 @@ def divergences(result: Mapping[str, Any]) -> Html | None:
     """Where each artifact that failed leaves the model."""
     names = short_names(result)
     failed = {row["artifact"] for row in result["verification"] if row["verdict"] == "FAILED"}
-    items = [tag("li", tag("b", names.get(each["artifact"], each["artifact"])), " ", where(each), ".") for each in result.get("divergence", ())]
+    items = [
+        tag("li", tag("b", names.get(each["artifact"], each["artifact"])), " ", where(each), ".")
+        for each in result.get("divergence", ())
+    ]
     items += [
         tag("li", tag("b", names.get(each["artifact"], each["artifact"])), ": no layer is named: ", each["reason"], ".")
         for each in result.get("not_located", ())

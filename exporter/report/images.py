@@ -1,4 +1,4 @@
-"""The third part of the page: attention maps of the model and the artifacts side by side, and the inputs that flipped."""
+"""The third part of the page: attention maps of model and artifacts side by side, and the inputs that flipped."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def attention(result: Mapping[str, Any]) -> Html | None:
         return None
     names = short_names(result)
     inputs = {each["sample"]: each for each in pictures.get("inputs", ())}
-    parts = []
+    parts: list[Html] = []
     for path, members in groupby(maps, key=lambda each: each["artifact"]):
         blocks = [
             tag(
                 "div",
-                tag("h4", block),
+                tag("h3", block),
                 tag("div", *(_quartet(each, inputs.get(each["sample"])) for each in of_block), class_="quartets"),
             )
             for block, of_block in groupby(members, key=lambda each: each["block"])
@@ -37,17 +37,23 @@ def attention(result: Mapping[str, Any]) -> Html | None:
         parts.append(tag("details", tag("summary", tag("b", title)), *blocks, open=not parts))
     explained = tag(
         "p",
-        "What each block’s spatial gate lets through, from dark (least) to light (most), in the same colours for the "  # noqa: RUF001
-        "model in float64 and the artifact. The difference is blue where the artifact’s gate is lower and red where it "  # noqa: RUF001
+        "What each block’s spatial gate lets through, from dark (least) to light (most), in the same colours for the "
+        "model in float64 and the artifact. The difference is blue where the artifact’s gate is lower and red where it "
         "is higher; its colours reach as far as the figure under it.",
     )
-    return tag("section", tag("h2", "Spatial attention", id="attention"), explained, *parts, aria_labelledby="attention")
+    return tag(
+        "section", tag("h2", "Spatial attention", id="attention"), explained, *parts, aria_labelledby="attention"
+    )
 
 
 def _quartet(each: Row, shown: Row | None) -> Html:
     what = f"{each['block']}, sample {each['sample']}"
-    limits = join(["model, ", number(each["least"]), "…", number(each["largest"])])
-    parts = [_picture(shown["png"], f"Input, sample {each['sample']}", f"sample {each['sample']}", "photo")] if shown else []
+    limits = f"model, {each['least']:.3f}…{each['largest']:.3f}"
+    parts = (
+        [_picture(shown["png"], f"Input, sample {each['sample']}", f"sample {each['sample']}", "photo")]
+        if shown
+        else []
+    )
     parts.append(_picture(each["model"], f"Spatial gate of the model, {what}", limits))
     if each["given"] is not None:
         parts.append(_picture(each["given"], f"Spatial gate of the artifact, {what}", "artifact"))
@@ -69,12 +75,12 @@ def flips(result: Mapping[str, Any]) -> Html | None:
             where = f" in {runtime}" + (f", on {machine}" if machine else "")
             parts += [tag("h3", names[path], tag("span", where, class_="quiet")), tag("div", *figures, class_="flips")]
             more = sum(row["flip_count"] for row in rows) - len(figures)
-            parts.append(tag("p", f"and {more} more", class_="quiet") if more > 0 else None)
+            parts += [tag("p", f"and {more} more", class_="quiet")] if more > 0 else []
     if not parts:
         return None
     explained = tag(
         "p",
-        "Inputs for which the artifact’s first class is not the model’s. The margin is by how much the model prefers "  # noqa: RUF001
+        "Inputs for which the artifact’s first class is not the model’s. The margin is by how much the model prefers "
         "its own; a near tie can be turned by the noise that is expected.",
     )
     return tag("section", tag("h2", "Inputs that flipped", id="flips"), explained, *parts, aria_labelledby="flips")
@@ -107,4 +113,3 @@ def _picture(data: str, words: str, caption: Any, kind: str = "map") -> Html:
         raise ValueError("a picture of the result is not base64")
     image = tag("img", src=f"data:image/png;base64,{data}", alt=words, class_=kind)
     return tag("figure", image, tag("figcaption", caption))
-

@@ -32,7 +32,7 @@ def along_layers(result: Mapping[str, Any]) -> Html | None:
             tag(
                 "article",
                 tag("h3", name, tag("span", f" in {each['runtime']}", class_="quiet")),
-                tag("p", each["note"], class_="quiet") if each["note"] else None,
+                tag("p", f"{each['note'][0].upper()}{each['note'][1:]}.", class_="quiet") if each["note"] else None,
                 _chart(each, name, f"chart-{index}"),
                 tag("details", tag("summary", f"The same as a table, {len(each['rows'])} tensors"), _table(each, name)),
             )
@@ -48,14 +48,16 @@ def along_layers(result: Mapping[str, Any]) -> Html | None:
     )
     explained = tag(
         "p",
-        "Each tensor of the file is held against what the model gives in float64 from the file’s own values of the "  # noqa: RUF001
-        "tensors before it: an error shows where it arises, and nowhere else. In units of each tensor’s own deviation.",  # noqa: RUF001
+        "Each tensor of the file is held against what the model gives in float64 from the file’s own values of the "
+        "tensors before it: an error shows where it arises, and nowhere else. In units of each tensor’s own deviation; "
+        "what is exact stands on the lowest line.",
     )
     return tag(
         "section",
         tag("h2", "Along the layers", id="layers"),
         told,
-        *((explained, legend) if parts else ()),
+        explained if parts else None,
+        legend if parts else None,
         *parts,
         aria_labelledby="layers",
     )
@@ -72,10 +74,12 @@ def _chart(profile: Row, name: str, ident: str) -> Html | None:
         return None
     step = (_WIDTH - _LEFT - 12) / len(rows)
     xs = [round(_LEFT + step * (index + 0.5), 1) for index in range(len(rows))]
-    worst = max(rows, key=lambda row: math.inf if row["finding"] == "LEAVES" and row["error"] is None else row["error"] or 0.0)
-    leaving = [row for row in rows if row["finding"] == "LEAVES"]
+    worst = max(
+        rows, key=lambda row: math.inf if row["finding"] == "LEAVES" and row["error"] is None else row["error"] or 0.0
+    )
+    leaving = _first_leaving(profile)
     words = f"{len(rows)} tensors; the largest error of their own is {worst['error'] or 0.0:.1e}, at {worst['layer']}. "
-    words += f"The first to leave the model is {leaving[0]['layer']}." if leaving else "None leaves the model."
+    words += f"The first to leave the model is {leaving[1]}." if leaving else "None leaves the model."
     height = _TOP + _HEIGHT + _BOTTOM
     drawing = tag(
         "svg",
@@ -86,13 +90,15 @@ def _chart(profile: Row, name: str, ident: str) -> Html | None:
         _polyline(rows, xs, "allowed"),
         _polyline(rows, xs, "total"),
         *(_point(row, x) for row, x in zip(rows, xs, strict=True)),
-        *_names(rows, xs),
+        *_names(rows, xs, leaving),
         viewBox=f"0 0 {_WIDTH} {height}",
         role="img",
         aria_labelledby=f"{ident}-title {ident}-desc",
         class_="chart",
     )
-    return tag("div", drawing, class_="scroll", tabindex="0", role="region", aria_label=f"Chart of {name}, scrolls sideways")
+    return tag(
+        "div", drawing, class_="scroll", tabindex="0", role="region", aria_label=f"Chart of {name}, scrolls sideways"
+    )
 
 
 def _blocks(rows: Sequence[Row], xs: Sequence[float], step: float) -> Iterator[Html]:
@@ -113,7 +119,7 @@ def _axes() -> Iterator[Html]:
         y = _y(10.0**power)
         yield tag("line", x1=_LEFT, x2=_WIDTH - 12, y1=y, y2=y, class_="grid")
         if power % 2 == 0:
-            sign = "−" if power < 0 else ""  # noqa: RUF001
+            sign = "−" if power < 0 else ""
             mark = tag("tspan", f"{sign}{abs(power)}", dy="-5", class_="power") if power else None
             yield tag("text", "10" if power else "1", mark, x=_LEFT - 8, y=y + 4, class_="label end")
 
@@ -140,17 +146,27 @@ def _shape(kind: str, x: float, y: float) -> Html:
     return tag("circle", cx=x, cy=y, r="3")
 
 
-def _names(rows: Sequence[Row], xs: Sequence[float]) -> Iterator[Html]:
-    """The first layer, the last, and the first that leaves the model, under the axis."""
+def _first_leaving(profile: Row) -> tuple[int, str] | None:
+    """Place and name of the first layer that leaves the model: of those in that operation, the one that was told."""
+    rows = profile["rows"]
     first = next((index for index, row in enumerate(rows) if row["finding"] == "LEAVES"), None)
+    if first is None:
+        return None
+    told = profile["divergence"]
+    return first, told["layer"] if told and told["tensor"] == rows[first]["tensor"] else rows[first]["layer"]
+
+
+def _names(rows: Sequence[Row], xs: Sequence[float], leaving: tuple[int, str] | None) -> Iterator[Html]:
+    """The first layer, the last, and the first that leaves the model, under the axis."""
     y = _TOP + _HEIGHT + 20
-    yield tag("text", rows[0]["layer"], x=_LEFT, y=y, class_="label")
+    yield tag("text", rows[0]["layers"][0], x=_LEFT, y=y, class_="label")
     if len(rows) > 1:
         yield tag("text", rows[-1]["layer"], x=_WIDTH - 12, y=y, class_="label end")
-    if first is not None:
+    if leaving is not None:
+        first, name = leaving
         yield tag("line", x1=xs[first], x2=xs[first], y1=_TOP, y2=_TOP + _HEIGHT, class_="leaving")
         if 0.15 < xs[first] / _WIDTH < 0.85:
-            yield tag("text", rows[first]["layer"], x=xs[first], y=y, class_="label middle strong")
+            yield tag("text", name, x=xs[first], y=y, class_="label middle strong")
 
 
 def _symbol(kind: str) -> Html:
@@ -165,19 +181,26 @@ def _line(kind: str) -> Html:
 
 def _table(profile: Row, name: str) -> Html:
     headings = [
-        *(("layer", ""), ("block", ""), ("own error", "num"), ("allowed", "num"), ("in all", "num"), ("finding", "")),
-        *(("recognised by", ""), ("at its range’s ends", "num")),  # noqa: RUF001
+        *(
+            ("layer", "long"),
+            ("block", "long"),
+            ("own error", "num"),
+            ("allowed", "num"),
+            ("in all", "num"),
+            ("finding", ""),
+        ),
+        *(("recognised by", ""), ("at its range’s ends", "num")),
     ]
     cells = [
         [
-            *(" + ".join(row["layers"]), row["block"] or "–"),  # noqa: RUF001
+            *(" + ".join(row["layers"]), row["block"] or "–"),
             *(number(row["error"]), number(row["allowed"]), number(row["total"])),
             tag("span", row["finding"], class_=f"finding {_KINDS[row['finding']]}"),
             *(row["matched"], percent(row["clipped"])),
         ]
         for row in profile["rows"]
     ]
-    made = table(headings, cells, f"Tensors of {name} in the file’s order")  # noqa: RUF001
+    made = table(headings, cells, f"Tensors of {name} in the file’s order")
     if not profile["unmatched"]:
         return made
     count = len(profile["unmatched"])
@@ -193,7 +216,10 @@ def gates(result: Mapping[str, Any]) -> Html | None:
     names = short_names(result)
     parts = []
     if own:
-        headings = [*(("gate", ""), ("least", "num"), ("largest", "num"), ("below 0.01", "num")), *(("above 0.99", "num"), ("dead", "num"))]
+        headings = [
+            *(("gate", ""), ("least", "num"), ("largest", "num"), ("below 0.01", "num")),
+            *(("above 0.99", "num"), ("dead", "num")),
+        ]
         cells = [
             [
                 *(f"{row['block']} {row['gate']}", number(row["least"]), number(row["largest"])),
@@ -201,7 +227,7 @@ def gates(result: Mapping[str, Any]) -> Html | None:
             ]
             for row in own
         ]
-        caption = "The model’s gates on real inputs. Dead: channels, or places, whose gate is the same for all samples."  # noqa: RUF001
+        caption = "The model’s gates on real inputs. Dead: channels, or places, whose gate is the same for all samples."
         parts.append(table(headings, cells, caption))
     for path, members in groupby(theirs, key=lambda row: row["artifact"]):
         headings = [("gate", ""), ("largest error", "num"), ("saturated (model)", "num"), ("dead (model)", "num")]
@@ -214,7 +240,9 @@ def gates(result: Mapping[str, Any]) -> Html | None:
             ]
             for row in members
         ]
-        parts.append(table(headings, cells, f"Gates of {names.get(path, path)} beside the model’s, on the samples searched"))  # noqa: RUF001
+        parts.append(
+            table(headings, cells, f"Gates of {names.get(path, path)} beside the model’s, on the samples searched")
+        )
     return tag("section", tag("h2", "Gates", id="gates"), *parts, aria_labelledby="gates")
 
 

@@ -42,17 +42,17 @@ def join(children: Iterable[Any], between: str = "") -> Html:
 def number(value: Any, digits: int = 2) -> Html:
     """A figure as people write it: 0.25, 3.1 x 10^-5 with a raised exponent; a dash where there is none."""
     if value is None or not isinstance(value, int | float) or not math.isfinite(value):
-        return Html("–")  # noqa: RUF001  # a dash, for a reader
+        return Html("–")
     if value == 0 or 0.01 <= abs(value) < 10_000:
         return Html(f"{value:.{digits + 1}g}" if abs(value) < 1000 else f"{value:.0f}")
     mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
-    sign = "−" if exponent.startswith("-") else ""  # noqa: RUF001  # the sign, not the hyphen
-    return Html(f"{mantissa.replace('-', '−')}&#8239;×&#8239;10<sup>{sign}{int(exponent[1:])}</sup>")  # noqa: RUF001
+    sign = "−" if exponent.startswith("-") else ""
+    return Html(f"{mantissa.replace('-', '−')}&#8239;×&#8239;10<sup>{sign}{int(exponent[1:])}</sup>")
 
 
 def percent(value: Any) -> Html:
     """A share of 1 in percent."""
-    return Html("–") if value is None else Html(f"{value:.4g} %" if value == 0 else f"{100 * value:.4g} %")  # noqa: RUF001
+    return Html("–") if value is None else Html(f"{value:.4g} %" if value == 0 else f"{100 * value:.4g} %")
 
 
 def table(headings: Iterable[tuple[str, str]], rows: Iterable[Iterable[Any]], caption: str, **attributes: Any) -> Html:
@@ -81,7 +81,9 @@ _MARKS: Final = {"PASSED": ("pass", "✓"), "FAILED": ("fail", "✗"), "NOT INFO
 def verdict(value: str, **attributes: Any) -> Html:
     """A verdict as a word with a mark, so that it is not told by colour alone."""
     kind, mark = _MARKS.get(value, ("unsure", "?"))
-    return tag("span", tag("span", mark, aria_hidden="true"), Html("&#160;"), value, class_=f"verdict {kind}", **attributes)
+    return tag(
+        "span", tag("span", mark, aria_hidden="true"), Html("&#160;"), value, class_=f"verdict {kind}", **attributes
+    )
 
 
 def worst(verdicts: Iterable[str]) -> str:
@@ -97,7 +99,7 @@ def and_list(names: Iterable[str]) -> str:
 
 
 def bar(share: float, kind: str = "") -> Html:
-    """A horizontal bar as long as a share of 0 to 1 of its cell. The figure beside it says the same, so it is hidden."""
+    """A horizontal bar as long as a share of 0 to 1 of its cell, hidden to screen readers: a figure stands beside."""
     width = round(100 * min(1.0, max(0.0, share)), 1)
     track = tag("rect", class_="track", width="100", height="8")
     fill = tag("rect", class_=f"fill {kind}".strip(), width=width, height="8") if width else None

@@ -44,7 +44,9 @@ def page(result: Mapping[str, Any]) -> str:
     reference = result["reference"]
     return string.Template(template).substitute(
         generator=_MARK,
-        title=tag("title", f"{worst(row['verdict'] for row in result['verification'])}: {subject} against {reference['name']}"),
+        title=tag(
+            "title", f"{worst(row['verdict'] for row in result['verification'])}: {subject} against {reference['name']}"
+        ),
         heading=tag("h1", f"Parity of {subject}"),
         line=tag("p", f"against {reference['against']} of {reference['name']}, {reference['source']}", class_="quiet"),
         links=tag("ul", *links),
