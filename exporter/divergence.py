@@ -6,7 +6,7 @@ It needs the model itself and TensorFlow, so `exporter.verification` imports it 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -101,11 +101,18 @@ class Divergences:
             return self._search.profile(_in_order(artifact, fit(self._record, artifact)), session, inputs)
 
 
-def to_json(found: Sequence[Found], profiles: bool) -> dict[str, list[dict[str, Any]]]:
-    """What the result tells of the search: `divergence`, `not_located`, `artifact_gates`; `profiles` if asked for."""
+def to_json(found: Sequence[Found], failed: Collection[str], profiles: bool) -> dict[str, list[dict[str, Any]]]:
+    """What the result tells of the search: `divergence` and `not_located`, of what failed; `artifact_gates`; `profiles`.
+
+    Args:
+        failed: paths of the artifacts that failed. What is found of others stands in their profiles alone.
+        profiles: whether these are asked for.
+    """
+    bad = [each for each in found if str(each.artifact.path) in failed]
+    places = [each.profile.divergence.to_json() for each in bad if each.profile and each.profile.divergence]
     told: dict[str, list[dict[str, Any]]] = {
-        "divergence": [each.profile.divergence.to_json() for each in found if each.profile and each.profile.divergence],
-        "not_located": [{"artifact": str(each.artifact.path), "reason": each.reason} for each in found if each.reason],
+        "divergence": places,
+        "not_located": [{"artifact": str(each.artifact.path), "reason": each.reason} for each in bad if each.reason],
         "artifact_gates": [],
     }
     whole = [each.profile.to_json() for each in found if each.profile]

@@ -327,7 +327,7 @@ def _searched(run: _Run, artifacts: Sequence[Artifact], source: Callable[[], Any
     for each in searched:
         kept = [one for one in run.kept if one.artifact is each]
         found.append(search.find(each, rows[str(each.path)], kept))
-    return {**to_json(found, every), **_pictures(run, found)}
+    return {**to_json(found, {str(each.path) for each in failed}, every), **_pictures(run, found)}
 
 
 def _pictures(run: _Run, found: Sequence[Any]) -> dict[str, Any]:

@@ -15,11 +15,8 @@ def divergence(result: Mapping[str, Any]) -> Iterator[str]:
     """One line an artifact that failed: the layer at which it leaves the model, or why none is named."""
     for each in result.get("divergence", ()):
         yield f"{each['artifact']}: {where(each)}"
-    rows = result["verification"]
-    failed = {each["artifact"] for each in rows if each["verdict"] == "FAILED"}
     for each in result.get("not_located", ()):
-        if each["artifact"] in failed:
-            yield f"{each['artifact']}: no layer is named: {each['reason']}"
+        yield f"{each['artifact']}: no layer is named: {each['reason']}"
 
 
 def where(each: Row) -> str:
@@ -50,8 +47,7 @@ def profile(found: Row) -> Iterator[str]:
             yield f"  {each['layer']}: {each['clipped']:.2%} of its values at the ends of its range"
     if found["unmatched"]:
         yield f"  not recognised: {_few(found['unmatched'])}"
-    if found["note"]:
-        yield f"  {found['note']}"
+    yield f"  {where(found['divergence']) if found['divergence'] else found['note']}"
 
 
 def gates_of(rows: Iterable[Row]) -> Iterator[str]:

@@ -214,7 +214,6 @@ def _reasons(rows: Sequence[Row]) -> Html | None:
 def divergences(result: Mapping[str, Any]) -> Html | None:
     """Where each artifact that failed leaves the model."""
     names = short_names(result)
-    failed = {row["artifact"] for row in result["verification"] if row["verdict"] == "FAILED"}
     items = [
         tag("li", tag("b", names.get(each["artifact"], each["artifact"])), " ", where(each), ".")
         for each in result.get("divergence", ())
@@ -222,6 +221,5 @@ def divergences(result: Mapping[str, Any]) -> Html | None:
     items += [
         tag("li", tag("b", names.get(each["artifact"], each["artifact"])), ": no layer is named: ", each["reason"], ".")
         for each in result.get("not_located", ())
-        if each["artifact"] in failed
     ]
     return tag("ul", *items, class_="sentences") if items else None

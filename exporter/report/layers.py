@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any, Final
 
+from exporter.parity.text_layers import where
 from exporter.report.checks import divergences, short_names
 from exporter.report.markup import Html, join, number, percent, table, tag
 
@@ -22,6 +23,7 @@ def along_layers(result: Mapping[str, Any]) -> Html | None:
     """A chart and its table for each artifact that was searched; where those that failed leave the model."""
     names = short_names(result)
     profiles = result.get("profiles", ())
+    failed = {row["artifact"] for row in result["verification"] if row["verdict"] == "FAILED"}
     told = divergences(result)
     if not profiles and told is None:
         return None
@@ -32,7 +34,7 @@ def along_layers(result: Mapping[str, Any]) -> Html | None:
             tag(
                 "article",
                 tag("h3", name, tag("span", f" in {each['runtime']}", class_="quiet")),
-                tag("p", f"{each['note'][0].upper()}{each['note'][1:]}.", class_="quiet") if each["note"] else None,
+                _said(each, failed),
                 _chart(each, name, f"chart-{index}"),
                 tag("details", tag("summary", f"The same as a table, {len(each['rows'])} tensors"), _table(each, name)),
             )
@@ -61,6 +63,19 @@ def along_layers(result: Mapping[str, Any]) -> Html | None:
         *parts,
         aria_labelledby="layers",
     )
+
+
+def _said(profile: Row, failed: Collection[str]) -> Html | None:
+    """What follows where no layer is named; of an artifact that passed, the layer that leaves the model all the same."""
+    if profile["divergence"] is None:
+        return (
+            tag("p", f"{profile['note'][:1].upper()}{profile['note'][1:]}.", class_="quiet")
+            if profile["note"]
+            else None
+        )
+    if profile["artifact"] in failed:
+        return None
+    return tag("p", "Its outputs pass. All the same it ", where(profile["divergence"]), ".")
 
 
 def _y(value: float | None) -> float:
