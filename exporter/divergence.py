@@ -102,7 +102,7 @@ class Divergences:
 
 
 def to_json(found: Sequence[Found], failed: Collection[str], profiles: bool) -> dict[str, list[dict[str, Any]]]:
-    """What the result tells of the search: `divergence` and `not_located`, of what failed; `artifact_gates`; `profiles`.
+    """What the result tells of the search: `divergence`, `not_located` of what failed; `artifact_gates`; `profiles`.
 
     Args:
         failed: paths of the artifacts that failed. What is found of others stands in their profiles alone.

@@ -327,6 +327,9 @@ def _searched(run: _Run, artifacts: Sequence[Artifact], source: Callable[[], Any
     for each in searched:
         kept = [one for one in run.kept if one.artifact is each]
         found.append(search.find(each, rows[str(each.path)], kept))
+        if found[-1].profile is None and each not in failed:
+            remark = f"not searched along the layers: {found[-1].reason}"
+            run.remarks.append({"artifact": str(each.path), "remark": remark})
     return {**to_json(found, {str(each.path) for each in failed}, every), **_pictures(run, found)}
 
 

@@ -66,7 +66,7 @@ def along_layers(result: Mapping[str, Any]) -> Html | None:
 
 
 def _said(profile: Row, failed: Collection[str]) -> Html | None:
-    """What follows where no layer is named; of an artifact that passed, the layer that leaves the model all the same."""
+    """What follows where no layer is named; of an artifact that passed, the layer that leaves it all the same."""
     if profile["divergence"] is None:
         return (
             tag("p", f"{profile['note'][:1].upper()}{profile['note'][1:]}.", class_="quiet")

@@ -23,8 +23,8 @@ RESULT: Final = "result.json"
 _MARK: Final = '<meta name="generator" content="cbam verify">'
 
 
-def page(result: Mapping[str, Any]) -> str:
-    """The page of a result as `cbam verify --json` prints it."""
+def page(result: Mapping[str, Any], source: str | None = RESULT) -> str:
+    """The page of a result as `cbam verify --json` prints it. `source`: the file with that JSON beside it, or None."""
     template = resources.files("exporter.report").joinpath("templates", "verification.html").read_text(encoding="utf-8")
     sections = {
         "verdict": summary(result),
@@ -39,6 +39,7 @@ def page(result: Mapping[str, Any]) -> str:
     }
     shown = {name: part for name, part in sections.items() if part is not None}
     links = (tag("li", tag("a", _TITLES[name], href=f"#{name}")) for name in shown)
+    whence = (" from ", tag("a", source, href=source)) if source else ()
     names = list(short_names(result).values())
     subject = and_list(names) if len(names) <= 3 else f"{len(names)} artifacts"
     reference = result["reference"]
@@ -50,6 +51,7 @@ def page(result: Mapping[str, Any]) -> str:
         heading=tag("h1", f"Parity of {subject}"),
         line=tag("p", f"against {reference['against']} of {reference['name']}, {reference['source']}", class_="quiet"),
         links=tag("ul", *links),
+        source=tag("p", "Made by cbam verify", *whence, ". Nothing on this page is loaded from anywhere else."),
         sections=join(shown.values(), "\n"),
     )
 
