@@ -49,7 +49,11 @@ def summary(result: Mapping[str, Any]) -> Html:
     elif len(silent) == len(rows):
         words = "Nothing is claimed: no check could have failed."
     else:
-        words = f"Nothing but what rounding and the precision explain parts {and_list(names.values())} from {model}."
+        every = "In every check that could have failed," if silent else ""
+        does = "computes" if len(names) == 1 else "compute"
+        words = f"{and_list(names.values())} {does} what the model {model} computes, within what rounding in "
+        words += f"{'its' if len(names) == 1 else 'their'} precision explains."
+        words = f"{every} {words}".strip()
     counts = [
         (value, sum(row["verdict"] == value for row in rows)) for value in ("FAILED", "NOT INFORMATIVE", "PASSED")
     ]

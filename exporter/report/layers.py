@@ -68,11 +68,8 @@ def along_layers(result: Mapping[str, Any]) -> Html | None:
 def _said(profile: Row, failed: Collection[str]) -> Html | None:
     """What follows where no layer is named; of an artifact that passed, the layer that leaves it all the same."""
     if profile["divergence"] is None:
-        return (
-            tag("p", f"{profile['note'][:1].upper()}{profile['note'][1:]}.", class_="quiet")
-            if profile["note"]
-            else None
-        )
+        note = profile["note"] if profile["artifact"] in failed else profile["note"].partition(";")[0]
+        return tag("p", f"{note[:1].upper()}{note[1:]}.", class_="quiet") if note else None
     if profile["artifact"] in failed:
         return None
     return tag("p", "Its outputs pass. All the same it ", where(profile["divergence"]), ".")
