@@ -95,7 +95,8 @@ def _shown(block: str, model: np.ndarray, artifact: np.ndarray | None) -> dict[s
     }
     if artifact is None:
         return told
-    off = artifact - model
+    with np.errstate(invalid="ignore"):  # what is not finite in both is told as not finite
+        off = artifact - model
     error = float(np.abs(off).max()) if np.isfinite(off).all() else None
     limit = error if error else 1.0
     told["given"] = coloured(artifact, low, high, _VALUE)

@@ -342,3 +342,13 @@ def test_a_browser_shows_it_without_a_complaint(width: int, tmp_path: Path) -> N
     assert found["keys"] > 12
     assert found["outside"] == []
     assert found["width"] <= width
+
+
+def test_maps_that_are_not_finite_are_shown_as_that() -> None:
+    from exporter.pictures import _shown
+
+    model, given = np.full((2, 2), 0.5), np.array([[0.5, np.nan], [np.inf, 0.25]])
+    told = _shown("block", model, given)
+    assert (told["least"], told["largest"], told["error"]) == (0.25, 0.5, None)
+    assert json.dumps(told, allow_nan=False)
+    assert _shown("block", model, model)["error"] == 0.0
