@@ -88,8 +88,11 @@ def reference(model: str | None, output: Path, as_json: bool, verbose: bool, sil
 @click.option("--samples", type=int, help="Real samples at most.  [default: all; 16 where emulated]")
 @click.option("--causes/--no-causes", default=True, show_default=True, help="Tell where differences come from.")
 @click.option(
-    "--model", metavar="MODEL", help="Where to look for the layer at fault.  [default: --against, if that is a model]"
+    "--locate", "model", metavar="MODEL", help="The model itself, to name the layer at fault by, beside REF.npz."
 )
+@click.option("--no-locate", is_flag=True, help="Do not search what failed for the layer at fault.")
+@click.option("--per-layer", is_flag=True, help="Search every artifact along the layers, and print all of them.")
+@click.option("--report", type=click.Path(path_type=Path), metavar="DIR", help="Also write a page, DIR/index.html.")
 @click.option("--merge", multiple=True, type=click.Path(path_type=Path), help="Take in a result from a device.")
 @click.option("--output", type=click.Path(path_type=Path), help="Also write the result as JSON to this file.")
 @json_option
@@ -111,8 +114,10 @@ def verify(
     """
     with session(verbose, silent, as_json) as report:
         from exporter.checking import write_json
+        from exporter.overrides import read_overrides
         from exporter.parity.text import lines
-        from exporter.verification import VerifyOptions, read_overrides
+        from exporter.report.page import check_folder, write_report
+        from exporter.verification import VerifyOptions
         from exporter.verification import verify as verify_candidates
 
         options = VerifyOptions(
@@ -121,12 +126,19 @@ def verify(
             samples=given["samples"],
             causes=given["causes"],
             merge=given["merge"],
+            locate=not given["no_locate"],
             model=given["model"],
+            per_layer=given["per_layer"],
+            pictures=given["report"] is not None,
         )
+        if given["report"] is not None:
+            check_folder(given["report"])
         found = verify_candidates(candidates, against, options, on_step=report.step)
         report.done()
         if output is not None:
             write_json(found.result, output)
+        if given["report"] is not None:
+            report.line(f"  report: {write_report(found.result, given['report'])}")
         told = list(lines(found.result))
         if as_json:
             for line in told:
@@ -166,7 +178,7 @@ def bundle(
     with session(verbose, silent, as_json) as report:
         from exporter.bundling import BundleOptions
         from exporter.bundling import bundle as pack
-        from exporter.verification import read_overrides
+        from exporter.overrides import read_overrides
 
         overrides = read_overrides({name: given[name] for name in _OVERRIDES})
         options = BundleOptions(overrides, given["samples"], given["overwrite"])

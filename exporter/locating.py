@@ -31,8 +31,11 @@ class LayerSearch:
         self._source, self._inputs = source, inputs
         self._inner: dict[int, InnerReference] = {}
 
-    def profile(self, artifact: Artifact, session: Session) -> Profile:
+    def profile(self, artifact: Artifact, session: Session, inputs: Arrays | None = None) -> Profile:
         """The profile of an artifact that is open in `session`.
+
+        Args:
+            inputs: to be used instead of the search's own, of the same shapes.
 
         Raises:
             ModelError: the runtime keeps its inner tensors to itself (LiteRT's and ONNX Runtime's can be read), or the
@@ -46,14 +49,15 @@ class LayerSearch:
         if batch not in self._inner:
             self._inner[batch] = self._traced(batch)
         inner = self._inner[batch]
-        few = {name: array[:batch] for name, array in self._inputs.items()}
+        inputs = self._inputs if inputs is None else inputs
+        few = {name: array[:batch] for name, array in inputs.items()}
         each = sum(value.size for value in inner.run(few).values()) // batch
         # Two at least, so that what never varies is told from what does not vary within a sample.
         samples = -(-min(SAMPLES, max(2, NUMBERS // max(1, each))) // batch) * batch
         candidate = Candidate(
             session, str(artifact.path), session.description, str(artifact.precision), artifact.inputs
         )
-        return profile(candidate, inner, {name: v[:samples] for name, v in self._inputs.items()})
+        return profile(candidate, inner, {name: v[:samples] for name, v in inputs.items()})
 
     def _traced(self, batch: int) -> InnerReference:
         from exporter.inner import InnerModel

@@ -154,7 +154,7 @@ def _record(source: LoadedModel, device: Any, options: ReferenceOptions, on_step
         noise=noise,
         gates=tuple(BlockGates(each.block.name, each.block.kind, each.channel, each.spatial) for each in gates),
         workload=_workload(source, call),
-        fingerprint=_fingerprint(source),
+        fingerprint=weights_fingerprint(source),
         batch=batch,
         environment=environment(device, policies, repeatable),
         remarks=tuple(remarks),
@@ -278,7 +278,8 @@ def _workload(source: LoadedModel, call: Call) -> Workload:
     return Workload(*arithmetic(source.saved.signatures[SIGNATURE]))
 
 
-def _fingerprint(source: LoadedModel) -> str:
+def weights_fingerprint(source: LoadedModel) -> str:
+    """SHA-256 over a model's weights, in their order."""
     from converters.calls import SIGNATURE, fingerprint
 
     if source.keras is not None:

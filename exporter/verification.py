@@ -25,7 +25,6 @@ from exporter.parity.judgement import Criteria, judge_outputs
 from exporter.parity.record import Record, is_record, read
 from exporter.parity.result import SCHEMA, Row, failed_row, machine, passed, read_result, row
 from exporter.parity.tolerances import Overrides, half_levels
-from exporter.parity.verdict import Verdict
 from exporter.runtimes.base import Session
 from exporter.runtimes.table import RUNTIMES, runtime
 
@@ -49,8 +48,10 @@ class VerifyOptions:
         samples: real ones at most; None: all, and EMULATED_SAMPLES where a processor is emulated.
         causes: also run what tells where differences come from.
         merge: results from devices, to be taken in.
-        model: that the candidates were made from, in which the layer at fault of one that fails is looked for; None:
-            what they are verified against, where that is a model.
+        locate: search an artifact that failed for the layer where it leaves the model, where the model is at hand.
+        model: as for `exporter.export`, the model itself where `against` is a recorded reference.
+        per_layer: search every artifact, and keep all that is found along the layers.
+        pictures: keep what a report shows: inputs, and attention maps of the model and the artifacts.
 
     Raises:
         OptionError: on construction, for a value that is not valid.
@@ -61,7 +62,10 @@ class VerifyOptions:
     samples: int | None = None
     causes: bool = True
     merge: tuple[Path, ...] = ()
+    locate: bool = True
     model: Any = None
+    per_layer: bool = False
+    pictures: bool = False
 
     def __post_init__(self) -> None:
         for name in self.runtimes:
@@ -69,6 +73,8 @@ class VerifyOptions:
                 raise OptionError(f"unknown runtime {name!r}{closest(name, (EVERY, *RUNTIMES))}")
         if self.samples is not None and self.samples < 2:
             raise OptionError(f"--samples takes a number of at least 2, or nothing can vary; got {self.samples}")
+        if not self.locate and (self.per_layer or self.model is not None):
+            raise OptionError("--no-locate contradicts --per-layer and --locate; give one of them")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,7 +124,8 @@ def verify(
         return _merged(merged)
     artifacts = [each if isinstance(each, Artifact) else load_candidate(each) for each in candidates]
     plan, left_out = _plan(artifacts, options.runtimes)
-    record = open_reference(against, artifacts, on_step)
+    model = _model_at_hand(against, artifacts, options)
+    record = open_reference(against if model is None or options.model is not None else model, artifacts, on_step)
     for name in options.overrides:
         if name and name not in record.outputs:
             raise OptionError(f"the model has no output {name!r}{closest(name, record.outputs)}")
@@ -126,11 +133,11 @@ def verify(
     for path, other in zip(options.merge, merged, strict=True):
         if other["reference"]["sha256"] != sha256:
             raise ModelError(f"{path}: was made against another reference, of {other['reference']['name']}")
+    source = _source(model, record, options, on_step)
     run = _Run(record, options, on_step)
     for artifact, names in zip(artifacts, plan, strict=True):
         run.artifact(artifact, names)
     causes = breakdown(record, run.kept, on_step) if options.causes else []
-    divergence = _divergence(record, run, artifacts, _model_of(against, artifacts, options), on_step)
     result = {
         "schema": SCHEMA,
         "passed": passed(run.rows),
@@ -139,11 +146,15 @@ def verify(
         "causes": [cause.to_json() for cause in causes],
         "gates": list(gate_rows(record)),
         "remarks": run.remarks,
-        "divergence": divergence,
+        **_searched(run, artifacts, source),
         "left_out": left_out,
         "machine": machine(),
     }
     return _merged([result, *merged])
+
+
+_LISTS: Final = ("causes", "remarks", "divergence", "not_located", "artifact_gates", "profiles")
+"""Keys of a result whose rows are of one artifact each."""
 
 
 class _Run:
@@ -153,10 +164,10 @@ class _Run:
         self.rows: list[Row] = []
         self.remarks: list[dict[str, str]] = []
         self.kept: list[Kept] = []
-        self._record, self._options, self._on_step = record, options, on_step
+        self.record, self.options, self.on_step = record, options, on_step
 
     def artifact(self, artifact: Artifact, names: Sequence[str]) -> None:
-        fitting = fit(self._record, artifact)
+        fitting = fit(self.record, artifact)
         remarks = list(fitting.remarks)
         if "described_by" in artifact.metadata:
             said = ", ".join(map(str, (*artifact.inputs, *artifact.outputs)))
@@ -166,8 +177,8 @@ class _Run:
             self._in_runtime(artifact, fitting, name)
 
     def _in_runtime(self, artifact: Artifact, fitting: Fitting, name: str) -> None:
-        samples = self._options.samples or (EMULATED_SAMPLES if RUNTIMES[name].emulated else self._record.samples)
-        record = self._record.first(samples)
+        samples = self.options.samples or (EMULATED_SAMPLES if RUNTIMES[name].emulated else self.record.samples)
+        record = self.record.first(samples)
         what = {
             "artifact": str(artifact.path),
             "format": artifact.format,
@@ -175,7 +186,7 @@ class _Run:
             "sha256": artifact.sha256,
         }
         where = {"runtime": runtime(name).version(), "runtime_name": name, "machine": None}
-        self._on_step(f"running {artifact.path.name} on {record.samples} samples in {where['runtime']}")
+        self.on_step(f"running {artifact.path.name} on {record.samples} samples in {where['runtime']}")
         try:
             with runtime(name).open(artifact) as session:
                 where["runtime"] = session.description
@@ -184,7 +195,7 @@ class _Run:
             self.rows += [failed_row(what, where, output, str(error)) for output in record.outputs]
             return
         criteria = Criteria(
-            artifact.precision, self._options.overrides, fitting.clipped(record), half_levels(artifact.format)
+            artifact.precision, self.options.overrides, fitting.clipped(record), half_levels(artifact.format)
         )
         self.rows += [row(what, where, found) for found in judge_outputs(record, given, criteria)]
         self.kept.append(Kept(artifact, name, fitting, given, min(samples, record.cases[0].count)))
@@ -236,29 +247,6 @@ def _missing(name: str) -> str:
     return ""
 
 
-def _model_of(against: Any, artifacts: Sequence[Artifact], options: VerifyOptions) -> Any:
-    """The model to look for a fault in, or None where there is only a reference."""
-    if options.model is not None:
-        return options.model
-    if isinstance(against, Record) or (isinstance(against, str | Path) and is_record(Path(against))):
-        return None
-    return _own_model(artifacts) if against is None else against
-
-
-def _divergence(
-    record: Record, run: _Run, artifacts: Sequence[Artifact], model: Any, on_step: Step
-) -> list[dict[str, Any]]:
-    failed = {each["artifact"] for each in run.rows if each["verdict"] == Verdict.FAILED and each["samples"]}
-    wanted = [artifact for artifact in artifacts if str(artifact.path) in failed]
-    if model is None or not wanted:
-        return []
-    from exporter.faults import find_faults
-
-    found, remarks = find_faults(model, record, wanted, on_step)
-    run.remarks += remarks
-    return found
-
-
 def open_reference(against: Any, artifacts: Sequence[Artifact], on_step: Step) -> Record:
     """The record that artifacts are verified against: read, or of a model, which is then run on the CPU.
 
@@ -294,6 +282,65 @@ def _own_model(artifacts: Sequence[Artifact]) -> str:
     return str(source)
 
 
+def _model_at_hand(against: Any, artifacts: Sequence[Artifact], options: VerifyOptions) -> Any:
+    """The model to search along, or None: what is verified against, or what is given beside a recorded reference."""
+    recorded = isinstance(against, Record) or (isinstance(against, str | Path) and is_record(Path(against)))
+    if options.model is not None and not recorded:
+        raise OptionError("--locate MODEL is for a recorded reference; --against names a model already")
+    if options.per_layer and recorded and options.model is None:
+        raise OptionError("--per-layer needs the model itself; give it with --locate MODEL beside the reference")
+    if recorded:
+        return options.model
+    return _own_model(artifacts) if against is None else against
+
+
+def _source(model: Any, record: Record, options: VerifyOptions, on_step: Step) -> Callable[[], Any] | str:
+    """What opens the model when it is needed, or why there is none. One that was asked for is opened now."""
+    if not options.locate:
+        return "--no-locate was given"
+    if model is None:
+        return "the model itself is not at hand; give it with --locate MODEL"
+    from exporter.divergence import open_model
+
+    if options.model is None:
+        return lambda: open_model(model, record, on_step)
+    opened = open_model(model, record, on_step)
+    return lambda: opened
+
+
+def _searched(run: _Run, artifacts: Sequence[Artifact], source: Callable[[], Any] | str) -> dict[str, Any]:
+    """The part of a result that tells where artifacts leave the model."""
+    rows = {str(each.path): [row for row in run.rows if row["artifact"] == str(each.path)] for each in artifacts}
+    every = run.options.per_layer or run.options.pictures
+    failed = [each for each in artifacts if not passed(rows[str(each.path)])]
+    if isinstance(source, str):
+        reasons = [{"artifact": str(each.path), "reason": source} for each in failed]
+        empty: dict[str, Any] = {"divergence": [], "not_located": reasons, "artifact_gates": []}
+        return {**empty, **_pictures(run, [])}
+    searched = artifacts if every else failed
+    if not searched:
+        return {"divergence": [], "not_located": [], "artifact_gates": []}
+    from exporter.divergence import Divergences, to_json
+
+    search = Divergences(source, run.record, run.on_step)
+    found = []
+    for each in searched:
+        kept = [one for one in run.kept if one.artifact is each]
+        found.append(search.find(each, rows[str(each.path)], kept))
+        if found[-1].profile is None and each not in failed:
+            remark = f"not searched along the layers: {found[-1].reason}"
+            run.remarks.append({"artifact": str(each.path), "remark": remark})
+    return {**to_json(found, {str(each.path) for each in failed}, every), **_pictures(run, found)}
+
+
+def _pictures(run: _Run, found: Sequence[Any]) -> dict[str, Any]:
+    if not run.options.pictures:
+        return {}
+    from exporter.pictures import pictures
+
+    return {"pictures": pictures(run.record, run.rows, found)}
+
+
 def _described(record: Record, sha256: str) -> dict[str, Any]:
     return {
         "name": record.name,
@@ -319,40 +366,9 @@ def _merged(results: Sequence[Mapping[str, Any]]) -> Verification:
         name = " ".join(str(told[key]) for key in ("system", "processor") if key in told) or "another machine"
         rows = [{**each, "machine": each.get("machine") or name} for each in other["verification"]]
         whole["verification"] = [*whole["verification"], *rows]
-        for key in ("causes", "remarks", "divergence"):
-            whole[key] = [*whole.get(key, ()), *(each for each in other.get(key, ()) if each not in whole.get(key, ()))]
+        for key in _LISTS:
+            if key in whole or key in other:
+                known = whole.get(key, [])
+                whole[key] = [*known, *(each for each in other.get(key, ()) if each not in known)]
     whole["passed"] = passed(whole["verification"])
     return Verification(whole)
-
-
-def read_overrides(given: Mapping[str, Sequence[tuple[str, float]]]) -> dict[str, Overrides]:
-    """Options as `[OUTPUT=]VALUE` pairs, by the field of `Overrides`, to overrides by output.
-
-    Raises:
-        OptionError: one was given twice for the same output, or is out of range.
-    """
-    found: dict[str, Overrides] = {}
-    for field, pairs in given.items():
-        option = f"--{field.replace('_', '-')}"
-        for output, value in pairs:
-            known = found.get(output, Overrides())
-            if getattr(known, field) is not None:
-                raise OptionError(f"{option} was given twice for {output or 'all outputs'}")
-            _check_override(option, field, value)
-            found[output] = dataclasses.replace(known, **{field: value})
-    return found
-
-
-def _check_override(option: str, field: str, value: float) -> None:
-    low, high = _LIMITS[field]
-    if not low <= value <= high:
-        raise OptionError(f"{option} takes a number from {low:g} to {high:g}; got {value:g}")
-
-
-_LIMITS: Final[Mapping[str, tuple[float, float]]] = {
-    "atol": (0.0, 1e30),
-    "rtol": (0.0, 1e30),
-    "min_cosine": (-1.0, 1.0),
-    "min_agreement": (0.0, 1.0),
-    "min_sqnr": (-200.0, 400.0),
-}

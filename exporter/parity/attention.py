@@ -46,6 +46,31 @@ class GateLine:
         return dataclasses.asdict(self)
 
 
+@dataclasses.dataclass(frozen=True, eq=False, slots=True)
+class SpatialMaps:
+    """The spatial gate of one block for all samples of a search, (N, H, W) each: the model's own in float64, and the
+    artifact's, or None where the file does not hold it."""
+
+    block: str
+    model: np.ndarray
+    artifact: np.ndarray | None
+
+
+def spatial_maps(layers: Sequence[LayerTensor], matches: Mapping[str, Match], truth: Arrays) -> tuple[SpatialMaps, ...]:
+    """The maps of each block that has a spatial gate, in the order of computation."""
+    found = []
+    for tensor in layers:
+        own = truth[tensor.name] if tensor.gate == "spatial" else np.empty(0)
+        sizes = [size for size in own.shape[1:] if size != 1]
+        if not 0 < len(sizes) <= 2:
+            continue
+        shape = (len(own), *([1] * (2 - len(sizes))), *sizes)
+        match = matches.get(tensor.name)
+        given = None if match is None else np.asarray(match.value).reshape(shape)
+        found.append(SpatialMaps(tensor.block, own.reshape(shape), given))
+    return tuple(found)
+
+
 def gate_lines(layers: Sequence[LayerTensor], matches: Mapping[str, Match], truth: Arrays) -> tuple[GateLine, ...]:
     """A line for each gate of each block, in the order of computation."""
     lines = []

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from exporter.parity.attention import GateLine, gate_lines
+from exporter.parity.attention import GateLine, SpatialMaps, gate_lines, spatial_maps
 from exporter.parity.culprit import UNKNOWN, Culprit, culprit, explains, input_variants, segment
 from exporter.parity.layers import Arrays, InnerReference
 from exporter.parity.matching import Match, Matcher
@@ -98,6 +98,7 @@ class Profile:
         unmatched: tensors of the file that are none of the model's, or not known to be.
         divergence: the first that leaves the model, or None.
         note: what follows from there being none; empty where there is one.
+        maps: of the spatial gates, as arrays; not in the JSON.
     """
 
     artifact: str
@@ -107,6 +108,7 @@ class Profile:
     unmatched: tuple[str, ...]
     divergence: Divergence | None
     note: str = ""
+    maps: tuple[SpatialMaps, ...] = dataclasses.field(default=(), repr=False, compare=False)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -186,14 +188,16 @@ def profile(candidate: Candidate, reference: InnerReference, inputs: Arrays) -> 
         divergence = _divergence(candidate.path, first, rows[matches.index(first)], found, reference)
     else:
         divergence = _lost(candidate.path, matches, predictor)
+    by_layer = {match.layer.name: match for match in matches}
     return Profile(
         candidate.path,
         candidate.runtime,
         tuple(rows),
-        gate_lines(reference.tensors, {match.layer.name: match for match in matches}, predictor.truth),
+        gate_lines(reference.tensors, by_layer, predictor.truth),
         _unmatched(tensors, matches),
         divergence,
         "" if divergence is not None else _NOTE,
+        spatial_maps(reference.tensors, by_layer, predictor.truth),
     )
 
 

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any, Final
 
+from exporter.parity.text_layers import divergence, gates_of, profile
+
 Row = Mapping[str, Any]
 
 _LINE: Final = "  "
@@ -31,6 +33,12 @@ def lines(result: Mapping[str, Any]) -> Iterator[str]:
     if result.get("causes"):
         yield ""
         yield from causes(result["causes"])
+    for found in result.get("profiles", ()):
+        yield ""
+        yield from profile(found)
+    if result.get("artifact_gates"):
+        yield ""
+        yield from gates_of(result["artifact_gates"])
     if result.get("gates"):
         yield ""
         yield from gates(result["gates"])
@@ -41,6 +49,10 @@ def lines(result: Mapping[str, Any]) -> Iterator[str]:
         yield f"{_LINE}{case['name']}: {case['described']}"
     for remark in reference.get("remarks", ()):
         yield f"{_LINE}{remark}"
+    told = list(divergence(result))
+    if told:
+        yield ""
+        yield from told
     counts = {verdict: sum(each["verdict"] == verdict for each in rows) for verdict in VERDICTS}
     yield ""
     yield ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count) or "nothing was verified"

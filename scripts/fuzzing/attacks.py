@@ -38,7 +38,10 @@ def attacks(canary: str) -> dict[str, tuple[Config, str]]:
     switch = function("keras.config", "enable_unsafe_deserialization")
     return {
         "CVE-2024-3660": (layer("Lambda", function=shell), "__import__"),
-        "CVE-2024-3660, old form": (lambda2("lambda x: 0", function=[shell["config"]["code"], [1], None]), "__import__"),
+        "CVE-2024-3660, old form": (
+            lambda2("lambda x: 0", function=[shell["config"]["code"], [1], None]),
+            "__import__",
+        ),
         "a file is opened": (layer("Lambda", function=opens), "open"),
         "eval": (layer("Lambda", function=payload("eval('1')")), "runs code"),
         "exec": (layer("Lambda", function=payload("exec('1')")), "runs code"),

@@ -13,7 +13,10 @@ from exporter import ExportOptions, ReferenceOptions, export, reference
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 
-RESULT = {"schema", "passed", "verification", "divergence", "reference", "causes", "gates", "remarks", "left_out"}
+RESULT = {
+    *("schema", "passed", "verification", "divergence", "reference", "causes", "gates", "remarks", "left_out"),
+    *("machine", "not_located", "artifact_gates"),
+}
 ROW = {
     *("artifact", "runtime", "output", "max_abs", "mean_abs", "relative", "cosine", "sqnr_db", "agreement"),
     *("tolerance", "verdict"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -12,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from rich.console import Console
 
 from converters.artifact import Artifact
 from converters.errors import ModelError
@@ -20,8 +18,9 @@ from exporter import ExportOptions, export
 from exporter.inner import InnerModel
 from exporter.locating import LayerSearch
 from exporter.parity.locate import Finding, Profile
+from exporter.parity.text_layers import profile as profile_lines
+from exporter.parity.text_layers import where
 from exporter.pipeline import trace
-from exporter.report.profile import print_profile
 from exporter.runtimes.table import runtime
 from exporter.samples import samples
 from exporter.source import load_source
@@ -206,12 +205,9 @@ def test_the_profile_is_printed_and_is_json(sound: Any, scripts: Any, tmp_path: 
     data = json.loads(json.dumps(found.to_json(), allow_nan=False))
     assert data["divergence"]["layer"] == "relu2"
     assert data["divergence"]["layers"] == ["conv2", "bn2", "relu2"]
-    out = io.StringIO()
-    print_profile(Console(file=out, width=140), found)
-    shown = out.getvalue()
-    assert "leaves the model at relu2" in shown
-    assert "one operation of conv2 + bn2 + relu2" in shown
-    assert "cbam3 spatial" in shown
+    assert "first leaves the model at layer relu2" in where(data["divergence"])
+    assert "one operation of conv2 + bn2 + relu2" in where(data["divergence"])
+    shown = "\n".join(profile_lines(data))
     assert shown.count("LEAVES") == 1
 
 

@@ -1,0 +1,117 @@
+"""A verification as one HTML page that needs nothing else, from its JSON alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import string
+import tempfile
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any, Final
+
+from converters.errors import OutputError
+from exporter.report.background import background, causes
+from exporter.report.checks import checks, matrix, short_names, summary
+from exporter.report.images import attention, flips
+from exporter.report.layers import along_layers, gates
+from exporter.report.markup import and_list, join, tag, worst
+
+PAGE: Final = "index.html"
+RESULT: Final = "result.json"
+_MARK: Final = '<meta name="generator" content="cbam verify">'
+
+
+def page(result: Mapping[str, Any], source: str | None = RESULT) -> str:
+    """The page of a result as `cbam verify --json` prints it. `source`: the file with that JSON beside it, or None."""
+    template = resources.files("exporter.report").joinpath("templates", "verification.html").read_text(encoding="utf-8")
+    sections = {
+        "verdict": summary(result),
+        "matrix": matrix(result),
+        "checks": checks(result),
+        "layers": along_layers(result),
+        "causes": causes(result),
+        "attention": attention(result),
+        "flips": flips(result),
+        "gates": gates(result),
+        "background": background(result),
+    }
+    shown = {name: part for name, part in sections.items() if part is not None}
+    links = (tag("li", tag("a", _TITLES[name], href=f"#{name}")) for name in shown)
+    whence = (" from ", tag("a", source, href=source)) if source else ()
+    names = list(short_names(result).values())
+    subject = and_list(names) if len(names) <= 3 else f"{len(names)} artifacts"
+    reference = result["reference"]
+    return string.Template(template).substitute(
+        generator=_MARK,
+        title=tag(
+            "title", f"{worst(row['verdict'] for row in result['verification'])}: {subject} against {reference['name']}"
+        ),
+        heading=tag("h1", f"Parity of {subject}"),
+        line=tag("p", f"against {reference['against']} of {reference['name']}, {reference['source']}", class_="quiet"),
+        links=tag("ul", *links),
+        source=tag("p", "Made by cbam verify", *whence, ". Nothing on this page is loaded from anywhere else."),
+        sections=join(shown.values(), "\n"),
+    )
+
+
+_TITLES: Final = {
+    "verdict": "Verdict",
+    "matrix": "Runtimes",
+    "checks": "Checks",
+    "layers": "Layers",
+    "causes": "Causes",
+    "attention": "Attention",
+    "flips": "Flips",
+    "gates": "Gates",
+    "background": "Reference",
+}
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse to write over what is not a report of ours, before anything slow.
+
+    Raises:
+        OutputError: naming what stands in the way.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder}: is a file; --report takes a folder")
+    for name in (PAGE, RESULT):
+        target = folder / name
+        if target.is_symlink() or target.is_dir():
+            raise OutputError(f"{target}: is a folder or a symbolic link; give another --report")
+    target = folder / PAGE
+    if target.exists() and _MARK.encode() not in target.read_bytes()[:2000]:
+        raise OutputError(f"{target}: a page that this tool did not write; move it, or give another --report")
+    if (folder / RESULT).exists() and not target.exists():
+        raise OutputError(f"{folder / RESULT}: a file that this tool did not write; move it, or give another --report")
+
+
+def write_report(result: Mapping[str, Any], folder: Path) -> Path:
+    """Write `index.html` and `result.json`, each under a temporary name first, and give the page's path.
+
+    Raises:
+        OutputError: something else stands there, or it cannot be written.
+    """
+    check_folder(folder)
+    text = page(result)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _replace(folder / PAGE, text)
+        _replace(folder / RESULT, json.dumps(result, indent=2, allow_nan=False) + "\n")
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be written ({error.strerror or error})") from error
+    return folder / PAGE
+
+
+def _replace(path: Path, text: str) -> None:
+    handle, partial = tempfile.mkstemp(prefix=".cbam-partial-", dir=path.parent)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            stream.write(text)
+        os.chmod(partial, 0o644)  # a temporary file is made for its owner alone
+        os.replace(partial, path)
+    finally:
+        if os.path.exists(partial):
+            os.unlink(partial)
