@@ -128,7 +128,7 @@ def rewrite_archive(
     restore(archive, part, {path[-1] for path in replacer.replaced})
     rebuilder.finish()
     part.layer, copied = set_apart(part.layer)
-    notes = [*rebuilder.notes, *map(_copied, copied)]
+    notes = [*rebuilder.notes, *map(_copied, copied), *_unsaid(archive.keras_version)]
     dropped = keep_optimizer(archive, part, era.keras) if optimizer else ""
     notes += [dropped] if dropped else []
     return RewriteResult(part.layer, tuple(replacer.replaced.values()), tuple(notes))
@@ -157,6 +157,13 @@ def rewrite_model(model: Any, functions: Mapping[str, Any] | None = None) -> Rew
     copy_weights(model, part)
     made, copied = set_apart(part.layer)
     return RewriteResult(made, tuple(replacer.replaced.values()), (*rebuilder.notes, *map(_copied, copied)))
+
+
+def _unsaid(keras_version: str | None) -> tuple[str, ...]:
+    """tf.keras of TensorFlow 1.15 to 2.1 writes `float32` also for layers of a `mixed_float16` policy."""
+    if not (keras_version or "").startswith("2.2.4-tf"):
+        return ()
+    return ("TensorFlow below 2.2 does not write down a mixed_float16 policy; float32 is taken for granted",)
 
 
 def _copied(name: str) -> str:
