@@ -37,6 +37,7 @@ def quantise(
     method: str = "minmax",
     activations: str = "uint8",
     keep_float: Sequence[str] = (),
+    plain: str = "",
 ) -> dict[str, Any]:
     """Write `target` from the float file `source`; JSON-able in and out.
 
@@ -47,9 +48,12 @@ def quantise(
         method: int8: how ranges are found: minmax, entropy or percentile.
         activations: int8: uint8 or int8; weights are int8, one scale a channel.
         keep_float: names of nodes that are to compute in float.
+        plain: the file before its biases were corrected, from which such nodes take theirs.
     """
     logging.getLogger().setLevel(logging.ERROR)  # the tools advise to preprocess, which the converter has done
     wanted = Precision(precision)
+    if keep_float and plain:
+        source = _with_own_biases(source, plain, keep_float, f"{target}.float")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of what half precision rounds to zero
         if wanted is Precision.FP16:
@@ -72,6 +76,21 @@ def quantise(
             )
     _finish(source, target)
     return {"bytes": Path(target).stat().st_size}
+
+
+def _with_own_biases(source: str, plain: str, keep_float: Sequence[str], target: str) -> str:
+    """Write `source` again with the own biases of nodes that stay in float: their weights are not rounded."""
+    model, before = onnx.load(source), onnx.load(plain)
+    own = {node.name: node for node in before.graph.node}
+    values = {tensor.name: tensor for tensor in before.graph.initializer}
+    present = {tensor.name for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if node.name in keep_float and len(node.input) > 2 and node.name in own:
+            node.input[:] = own[node.name].input
+            model.graph.initializer.extend(values[name] for name in node.input if name in values.keys() - present)
+            present.update(node.input)
+    onnx.save(model, target)
+    return target
 
 
 def _half(source: str, target: str, io: str) -> None:

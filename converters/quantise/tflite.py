@@ -27,6 +27,7 @@ def quantise(
     precision: str,
     io: str,
     keep_float: Sequence[str] = (),
+    plain: str = "",
 ) -> dict[str, Any]:
     """Write `target`, a full-integer form of the float file `source`; JSON-able in and out.
 
@@ -35,9 +36,12 @@ def quantise(
         precision: int8 or int16x8.
         io: dtype of inputs and outputs: int8, uint8 or float32 for int8; int16 or float32 for int16x8.
         keep_float: tensors whose operation is to compute in float.
+        plain: the file before its biases were corrected, from which such operations take theirs.
     """
     model = flatbuffer.read(Path(source).read_bytes())
     flatbuffer.set_ranges(model, {name: (low, high) for name, (low, high) in ranges.items()})
+    if keep_float and plain:
+        _restore_biases(model, flatbuffer.read(Path(plain).read_bytes()), keep_float)
     _tell_apart(model)
     ranged = flatbuffer.write(model)
     if Precision(precision) is Precision.INT16X8:
@@ -62,6 +66,23 @@ def _int16x8(ranged: bytes, io: str) -> Any:
     return calibrator.Calibrator(ranged)._calibrator.QuantizeModel(
         number[io], number[io], False, number["int16"], number["int64"], per_tensor, per_tensor
     )
+
+
+def _restore_biases(model: Any, plain: Any, keep_float: Sequence[str]) -> None:
+    """Give operations that stay in float their own bias again: their weights are not rounded."""
+    graph, before = model.subgraphs[0], plain.subgraphs[0]
+    names, names_before = flatbuffer.tensor_names(graph), flatbuffer.tensor_names(before)
+    values = flatbuffer.constant_values(plain)
+    own = {names_before[int(operation.outputs[0])]: operation for operation in before.operators}
+    for operation in graph.operators:
+        output = names[int(operation.outputs[0])]
+        inputs = [int(index) for index in operation.inputs]
+        if output not in keep_float or len(inputs) < 3 or output not in own:
+            continue
+        had = [int(index) for index in own[output].inputs]
+        bias = names_before[had[2]] if len(had) > 2 and had[2] >= 0 else None
+        place = flatbuffer.add_tensor(model, inputs[2], "/own", values[bias]) if bias in values else -1
+        operation.inputs = np.array([*inputs[:2], place, *inputs[3:]], np.int32)
 
 
 def _tell_apart(model: Any) -> None:

@@ -206,13 +206,14 @@ def _tflite(task: Task, form: Form, plain: Artifact, methods: Sequence[str]) -> 
     assert task.data is not None
     task.on_step(f"calibrating on {task.data.calibrate.described} ({form.name})")
     calibrated = Calibrated(plain, task.data.calibrate, task.progress)
+    extra = {"plain": str(plain.path)}
     corrected = plain.path.with_name(f"{plain.path.stem}-corrected.tflite")
     corrected.write_bytes(calibrated.corrected)
     for method in methods:
         task.on_step(f"quantising to {task.precision} ({form.name}, {method} ranges)")
         ranges, floored = calibrated.ranges(method, task.precision)
         arguments = {"ranges": ranges, "precision": str(task.precision), "io": task.io}
-        candidate = Candidate(form, method, None, Recipe("tflite", corrected, plain, arguments), floored=floored)
+        candidate = Candidate(form, method, None, Recipe("tflite", corrected, plain, arguments, extra), floored=floored)
         try:
             yield convert(task, candidate)
         except WorkerError as error:
@@ -230,7 +231,7 @@ def _onnx(task: Task, form: Form, plain: Artifact, methods: Sequence[str]) -> It
         samples = task.folder / "calibration.npz"
         if not samples.exists():
             _store_calls(samples, task.data.calibrate, plain)
-        extra = {"samples": str(samples)}
+        extra = {"samples": str(samples), "plain": str(plain.path)}
         source = plain.path.with_name(f"{plain.path.stem}-corrected.onnx")
         task.on_step(f"calibrating on {task.data.calibrate.described} ({form.name})")
         means = onnx_means(plain, task.data.calibrate, task.progress, read_by_products(plain.path))

@@ -241,7 +241,7 @@ def _convert_all(
             path = folder / FORMATS[name].file_name(source.name, options.precision)
             if asked.max_drop is not None:
                 searches[name] = search(task, chosen, asked.max_drop, options.output / f".{path.name}.search.json")
-                chosen, keep = searches[name].candidate, [each.layer.key for each in searches[name].kept]
+                chosen, keep = searches[name].candidate, [*searches[name].keys]
             best = _complete(task, chosen, path)
             assert chosen.recipe is not None
             contents[name] = check(best, chosen.recipe.plain, task.io, keep)

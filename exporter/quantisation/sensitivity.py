@@ -19,6 +19,13 @@ from exporter.runtimes.table import runtime
 EXACT_DB: Final = 45.0
 """What an operation's inputs count for where they are nearer to the float ones than 8 bits can tell."""
 
+_FOLLOWING: Final = frozenset(
+    {
+        *("RESHAPE", "TRANSPOSE", "SQUEEZE", "EXPAND_DIMS", "PAD", "RELU", "RELU6"),
+        *("Reshape", "Transpose", "Squeeze", "Unsqueeze", "Pad", "Relu", "Clip", "LeakyRelu", "Flatten", "Identity"),
+    }
+)
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Layer:
@@ -29,12 +36,16 @@ class Layer:
         label: its kind and name; a gate's sigmoid by its block.
         sqnr_db: of its result in the quantised file against the float one; inf where they are equal.
         loss_db: how much less that is than the SQNR of the worst of its inputs: what it loses itself.
+        after: keys of the operations that it reads.
+        follows: it only moves or cuts off what it reads, and so goes with the operation before it.
     """
 
     key: str
     label: str
     sqnr_db: float
     loss_db: float
+    after: tuple[str, ...]
+    follows: bool
 
     def to_json(self) -> dict[str, Any]:
         """As it stands in --json; infinite figures are null."""
@@ -62,13 +73,15 @@ def layers(plain: Artifact, quantised: Artifact, inputs: Arrays) -> list[Layer]:
     want = {node.output for node in nodes}
     truth, got = _traced(plain, inputs, want), _traced(quantised, inputs, want)
     ratio = {name: _sqnr(truth[name], got[name]) for name in truth.keys() & got.keys()}
-    labels = _labels(nodes)
+    labels, makers = _labels(nodes), {node.output: node.key for node in nodes}
     found = []
     for node, label in zip(nodes, labels, strict=True):
         if node.output in ratio:
             before = min((ratio[name] for name in node.inputs if name in ratio), default=math.inf)
             own = ratio[node.output]
-            found.append(Layer(node.key, label, own, 0.0 if math.isinf(own) else min(before, EXACT_DB) - own))
+            after = tuple(makers[name] for name in node.inputs if name in makers)
+            loss = 0.0 if math.isinf(own) else min(before, EXACT_DB) - own
+            found.append(Layer(node.key, label, own, loss, after, node.kind in _FOLLOWING))
     return found
 
 

@@ -156,6 +156,6 @@ def test_as_few_operations_as_it_takes_stay_in_float(tmp_path: Path) -> None:
     assert found.candidate.agreement >= 0.995
     kept = {each.layer.key for each in found.kept}
     assert 0 < len(kept) < 10
-    assert set(result.contents["tflite"].in_float) == kept
+    assert kept <= set(result.contents["tflite"].in_float) == set(found.keys)
     assert {"block 1, channel gate", "block 8, spatial gate"} <= {layer.label for layer in found.layers}
     assert not list(tmp_path.glob(".*search.json"))
