@@ -175,7 +175,7 @@ def test_a_changed_weight_and_turned_axes_fail(made: Artifacts, record: Record, 
     assert divergence.keys() >= {"artifact", "layer", "block", "tensor"}
     assert divergence["artifact"] == str(tmp_path / "changed.onnx")
     named = [text for text in lines(found.result) if "leaves the model" in text]
-    assert len(named) == 1
+    assert named
     assert divergence["layer"] in named[0]
     assert "conv" in divergence["layer"] or "stage" in divergence["layer"]
 

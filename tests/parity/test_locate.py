@@ -52,7 +52,7 @@ def images(model: Any) -> dict[str, np.ndarray]:
 def profiles(model: Any, made: Any, folder: Path, **options: Any) -> dict[str, Profile]:
     """What is found of the artifacts of `made` against `model`, by format."""
     options = {"formats": ("tflite", "onnx"), **options}
-    artifacts = export(made, ExportOptions(output=folder, verify=False, **options)).artifacts
+    artifacts = export(made, ExportOptions(output=folder, verify=False, lower=False, **options)).artifacts
     return {artifact.format: examined(model, artifact) for artifact in artifacts}
 
 
@@ -170,7 +170,9 @@ def test_a_saved_model_is_named_by_its_scopes(sound: Any, scripts: Any, tmp_path
     (saved,) = export(sound, ExportOptions(("saved_model",), output=tmp_path, verify=False)).artifacts
     by_scope = LayerSearch(load_source(saved.path), images(sound))
     made = scripts["with_weights"]("conv2", scripts["one_percent"])(sound)
-    for artifact in export(made, ExportOptions(("tflite", "onnx"), output=tmp_path, verify=False)).artifacts:
+    for artifact in export(
+        made, ExportOptions(("tflite", "onnx"), output=tmp_path, verify=False, lower=False)
+    ).artifacts:
         with runtime(RUNTIME[artifact.format]).open(artifact) as session:
             found = by_scope.profile(artifact, session).divergence
         assert found is not None
@@ -199,7 +201,7 @@ def test_dead_and_saturated_gates_are_counted(sound: Any, scripts: Any, tmp_path
 def test_the_profile_is_printed_and_is_json(sound: Any, scripts: Any, tmp_path: Path) -> None:
     made = scripts["with_weights"]("conv3", lambda kernel: kernel * np.float32(np.nan))(sound)
     with pytest.raises(ModelError, match="conv3"):
-        export(made, ExportOptions(("onnx",), output=tmp_path, verify=False))
+        export(made, ExportOptions(("onnx",), output=tmp_path, verify=False, lower=False))
     found = profiles(sound, scripts["with_setting"]("relu2", "max_value", None)(sound), tmp_path)["tflite"]
     assert found.divergence is not None
     data = json.loads(json.dumps(found.to_json(), allow_nan=False))
@@ -218,7 +220,7 @@ def test_an_open_batch_cannot_be_read(sound: Any) -> None:
 
 
 def test_a_session_that_keeps_its_tensors_is_refused(sound: Any, tmp_path: Path) -> None:
-    (artifact,) = export(sound, ExportOptions(("onnx",), output=tmp_path, verify=False)).artifacts
+    (artifact,) = export(sound, ExportOptions(("onnx",), output=tmp_path, verify=False, lower=False)).artifacts
     with runtime("onnxruntime").open(artifact) as session:
 
         @dataclasses.dataclass

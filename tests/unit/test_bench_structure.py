@@ -28,7 +28,7 @@ MAPS = [("cbam", 28, 28, 32), ("cbam", 14, 14, 64), ("cbam", 7, 7, 96)]
 @pytest.fixture(scope="module")
 def shipped(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
     folder = tmp_path_factory.mktemp("shipped")
-    result = export("cbam-mnist", ExportOptions(formats=("tflite", "onnx"), output=folder, verify=False))
+    result = export("cbam-mnist", ExportOptions(formats=("tflite", "onnx"), output=folder, verify=False, lower=False))
     return {artifact.format: artifact for artifact in result.artifacts}
 
 
@@ -110,7 +110,7 @@ def test_blocks_are_found_in_files_of_others(shipped: dict[str, Artifact], tmp_p
 
 def test_gates_alone_and_operations_that_xnnpack_leaves(tmp_path: Path) -> None:
     model = gated()
-    result = export(model, ExportOptions(formats=("tflite",), output=tmp_path, verify=False))
+    result = export(model, ExportOptions(formats=("tflite",), output=tmp_path, verify=False, lower=False))
     (way, *_) = NAIVE["tflite", Precision.FP32]
     stock = make_naive(way, model, (), tmp_path / "stock.tflite")  # open batch: Reshape asks for it at run time
     for path, left, partitions in (

