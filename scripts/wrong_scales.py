@@ -20,7 +20,7 @@ WEIGHED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "Conv", "Gemm")
 
 def quantised(model: Any, images: np.ndarray, folder: Path) -> tuple[Artifact, Artifact]:
     """int8 TFLite by TensorFlow's converter, with int8 input and output, and int8 ONNX by onnxruntime, in QDQ form."""
-    made = export(model, ExportOptions(("saved_model", "onnx"), output=folder, verify=False)).artifacts
+    made = export(model, ExportOptions(("saved_model", "onnx"), output=folder, verify=False, lower=False)).artifacts
     return _tflite(made[0], folder / "int8.tflite", images), _onnx(made[1], folder / "int8.onnx", images)
 
 
