@@ -1,4 +1,4 @@
-"""Zeros that a Pad puts around a map, put into the convolutions that take it."""
+"""Zeros that a Pad puts around a map, put into the convolutions and maxima that take it."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ _VALID: Final = (b"NOTSET", b"VALID")
 def fold_pads(graph: Any) -> None:
     """Fold each Pad with zeros into the Conv nodes behind it, through a Transpose too, if nothing else takes it.
 
+    Into a MaxPool too, behind a Relu.
+
     Keras has no other way than ZeroPadding2D to pad a strided convolution alike on both ends. ONNX has, and as a node
     of its own the Pad is one more copy of the map; in ONNX Runtime it also takes the map out of its blocked layout.
     """
@@ -23,6 +25,7 @@ def fold_pads(graph: Any) -> None:
     for node in graph.node:
         for name in node.input:
             takers.setdefault(name, []).append(node)
+    makers = {name: node for node in graph.node for name in node.output}
     kept = {value.name for value in graph.output}
     for pad in [node for node in graph.node if node.op_type == "Pad"]:
         amounts = _zeros(pad, constants)
@@ -37,6 +40,9 @@ def fold_pads(graph: Any) -> None:
             found += [(each, turned) for each in takers.get(node.output[0], [])]
         alone = not any(node.output[0] in kept for node in moved)
         if not (found and alone and all(_can_take(node, of, pad, moved) for node, of in found)):
+            continue
+        pools = [(node, of) for node, of in found if node.op_type == "MaxPool"]
+        if pools and not (_is_relu(pad.input[0], makers) and all(_reaches(node, of) for node, of in pools)):
             continue
         for node, of in found:
             own = np.asarray(_attribute(node, "pads", [0, 0, 0, 0])).reshape(2, 2)
@@ -64,15 +70,31 @@ def _zeros(pad: Any, constants: dict[str, Any]) -> Any:
 
 
 def _can_take(node: Any, amounts: Any, pad: Any, moved: list[Any]) -> bool:
-    """Whether a node is a Conv of the padded map whose own padding can grow by the amounts."""
+    """Whether a node is a Conv or a maximum of the padded map, whose own padding can grow by the amounts."""
     data = {pad.output[0], *(each.output[0] for each in moved)}
     return bool(
-        node.op_type == "Conv"
+        node.op_type in ("Conv", "MaxPool")
         and node.input[0] in data
         and not data & set(node.input[1:])
         and not amounts[:, :2].any()
         and _attribute(node, "auto_pad", b"NOTSET") in _VALID
     )
+
+
+def _is_relu(name: str, makers: dict[str, Any]) -> bool:
+    """Whether a map is not negative, so that zeros around it never are the one maximum."""
+    maker = makers.get(name)
+    while maker is not None and maker.op_type == "Transpose":
+        maker = makers.get(maker.input[0])
+    return maker is not None and maker.op_type == "Relu"
+
+
+def _reaches(pool: Any, amounts: Any) -> bool:
+    """Whether every window of a maximum without padding of its own reaches the map itself: ONNX pads it with minus
+    infinity."""
+    plain = not any(_attribute(pool, "pads", [])) and not _attribute(pool, "ceil_mode", 0)
+    plain = plain and set(_attribute(pool, "dilations", [1])) == {1} and len(pool.output) == 1
+    return plain and bool((amounts[:, 2:] < np.asarray(_attribute(pool, "kernel_shape", [1, 1]))).all())
 
 
 def _attribute(node: Any, name: str, default: Any) -> Any:

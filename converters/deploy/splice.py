@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from converters.deploy.fragment import Fragment
 from converters.deploy.makers import own_values
+from converters.deploy.sink import sink
 from converters.errors import ConversionError
 
 __all__ = ["HANDLERS", "mark", "splice"]
@@ -63,6 +64,7 @@ def splice(graph: Any, marked: Mapping[str, Fragment], opset: int) -> None:
     left = dict(marked)
     makers = {name: node for node in graph.node for name in node.output}
     nodes = []
+    outputs = []
     for node in graph.node:
         fragment = left.pop(node.name, None) if node.op_type == _STAND_IN else None
         if fragment is None:
@@ -78,9 +80,11 @@ def splice(graph: Any, marked: Mapping[str, Fragment], opset: int) -> None:
         made, initialisers = fragment.nodes((first, last, output), own_values, "float32", opset)
         nodes.extend(made)
         graph.initializer.extend(initialisers)
+        outputs.append(output)
     if left:
         raise ConversionError(f"tf2onnx lost the lowered block {next(iter(left))!r}; --no-lower exports it plain")
     if marked:
         del graph.node[:]
         graph.node.extend(nodes)
+        sink(graph, outputs)
         del graph.value_info[:]  # shapes around the stand-ins are inferred anew by whoever wants them

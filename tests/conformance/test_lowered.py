@@ -143,3 +143,33 @@ def test_zeros_around_a_map_go_into_its_convolutions(data_format: str, tmp_path:
     assert [node.op_type for node in nodes].count("Pad") == 1
     pads = [list(each.ints) for node in nodes for each in node.attribute if each.name == "pads"]
     assert [1, 0, 2, 1] in pads
+
+
+@pytest.mark.parametrize("relu", [True, False])
+def test_zeros_go_into_a_maximum_of_what_is_not_negative_only(relu: bool, tmp_path: Path) -> None:
+    image = keras.Input((12, 12, 3), name="image")
+    x = layers.Conv2D(8, 3, padding="same", activation="relu" if relu else None, bias_initializer="random_normal")(
+        image
+    )
+    x = layers.MaxPooling2D(3, strides=2)(layers.ZeroPadding2D(1)(x))
+    model = keras.Model(image, layers.GlobalAveragePooling2D()(x), name="pooled")
+    result = export(model, ExportOptions(output=tmp_path))
+    assert _verdicts(result) == {Verdict.PASSED}
+    nodes = [node.op_type for node in onnx.load(result.artifacts[0].path).graph.node]
+    assert nodes.count("Pad") == (not relu)
+
+
+def test_the_addition_around_a_block_is_in_the_blocks_layout(tmp_path: Path) -> None:
+    """ONNX Runtime copies a map that is transposed in front of an Add, not one in front of a Conv."""
+    keras.utils.set_random_seed(1)
+    x = image = keras.Input((16, 16, 8), name="image")
+    for name in ("one", "two"):
+        branch = CBAM("timm", name=name)(layers.Conv2D(8, 3, padding="same")(x))
+        x = layers.ReLU()(layers.Add()([branch, x]))
+    x = layers.GlobalMaxPooling2D()(layers.Conv2D(4, 3)(x))
+    result = export(keras.Model(image, x, name="residual"), ExportOptions(output=tmp_path))
+    assert _verdicts(result) == {Verdict.PASSED}
+    graph = onnx.load(result.artifacts[0].path).graph
+    makers = {name: node.op_type for node in graph.node for name in node.output}
+    added = {makers.get(name) for node in graph.node if node.op_type == "Add" for name in node.input}
+    assert added <= {None, "Reshape", "Relu", "Gemm"}  # None: the image, which is channels last already

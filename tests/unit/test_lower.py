@@ -262,7 +262,7 @@ def test_a_model_in_half_precision_is_an_error() -> None:
 @pytest.mark.xfail(reason="recognition does not know the lowered form of a channel gate yet: issue 5")
 def test_a_lowered_model_can_be_looked_at_again() -> None:
     model = _net()
-    lowered = lower(model, Target.LITERT_FLOAT)
+    lowered = lower(model, Target.LITERT_INT8)
     assert [block.kind for block in recognise(lowered.model).blocks] == ["channel"]  # its blocked gate is not CBAM's
     again = lower(lowered.model, Target.LITERT_FLOAT)
     assert _differ(again, model) < 1e-5
