@@ -89,6 +89,9 @@ def _agrees_where_it_is_linear(match: Match, behind: np.ndarray, before: np.ndar
 def _scale(match: Match, chain: Sequence[LayerTensor], linear: LayerTensor, predicted: Arrays) -> Culprit:
     """Tell a factor and an offset of each channel, which a normalisation gives, from other weights."""
     weighted = [tensor for tensor in chain if tensor.weighted]
+    if not weighted:
+        first = list(dict.fromkeys(tensor.layer for tensor in chain[: chain.index(linear) + 1]))
+        return Culprit(first[0], "") if len(first) == 1 else UNKNOWN
     if len(weighted) != 1:
         return UNKNOWN
     norms = [t.layer for t in chain[chain.index(weighted[0]) + 1 : chain.index(linear) + 1]]
@@ -108,7 +111,8 @@ def _scale(match: Match, chain: Sequence[LayerTensor], linear: LayerTensor, pred
     if len(off) == 1 and len(fits) > 1:
         return UNKNOWN  # one weight of a small kernel or of the normalisation: it looks the same
     if len(off) == len(seen) > 2 and float(np.std(factors)) < _UNIFORM * abs(float(np.mean(factors)) - 1):
-        return Culprit(weighted[0].layer, f"all channels are {float(np.mean(factors)):.3g} times what they should be")
+        # The weights as a whole, or a normalisation that is alike in all channels, as before training.
+        return Culprit("", f"all channels are {float(np.mean(factors)):.5g} times what they should be")
     if len(others) > 1:
         return UNKNOWN
     return Culprit(others[0], f"{len(off)} of {len(fits)} channels differ in scale and offset only")
