@@ -69,6 +69,7 @@ def _to_onnx(traced: TracedModel, settings: ConversionSettings) -> Any:
     if settings.inputs_as_nchw and not nchw:
         raise ModelError("--inputs-as-nchw: the model has no image input of rank 4 in NHWC layout")
     graph_def = patches.inline_compiled_functions(frozen.graph.as_graph_def())
+    patches.plain_additions(graph_def)
     marked = mark(graph_def, traced.fragments)
     opset = min(settings.opset, _TF2ONNX_NEWEST)
     model, _ = tf2onnx_convert.from_graph_def(

@@ -6,7 +6,7 @@ import contextlib
 import importlib
 import warnings
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 
 @contextlib.contextmanager
@@ -37,6 +37,68 @@ def inline_compiled_functions(graph_def: Any) -> Any:
         for mark in ("_XlaMustCompile", "_noinline"):
             owner.attr.pop(mark, None)
     return copy
+
+
+def plain_additions(graph_def: Any) -> None:
+    """Put additions behind convolutions, in place, into the forms in which tf2onnx takes them for what they are.
+
+    A scalar added to a convolution gets the shape (1,). Cause: tf2onnx takes the largest size of a constant behind a
+    convolution to see whether it is a bias, and a scalar has none. It logs `Failed to apply optimize_transpose`, goes
+    on, and leaves every change of layout of the whole model in the file. hard_sigmoid is such: it begins with x + 3.
+    Upstream: tf2onnx/optimizer/transpose_optimizer.py, `_add_handler`.
+
+    A BiasAdd of what is no constant, or behind another BiasAdd, becomes an addition. Cause: Keras writes the sum of two
+    maps of 1x1 as BiasAdd, and tf2onnx gives a convolution every BiasAdd behind it, with no limit: a Conv of four
+    inputs, which no checker takes.
+    Upstream: keras/src/backend/tensorflow/numpy.py, `add`; tf2onnx/rewriter/conv2d_with_add_rewriter.py.
+
+    Remove when: tf2onnx takes a scalar, and no second bias.
+    """
+    makers = {node.name: node for node in graph_def.node}
+
+    def maker(name: str) -> Any:
+        found = makers.get(name.split(":")[0])
+        while found is not None and found.op == "Identity":
+            found = makers.get(found.input[0].split(":")[0])
+        return found
+
+    def convolved(node: Any) -> bool:
+        """Whether a convolution's result comes here, through what may be folded into it or away."""
+        while node is not None and node.op in _FOLDED:
+            left, right = (maker(name) for name in node.input[:2])
+            node = right if left is not None and left.op == "Const" else left
+        return node is not None and node.op in _CONVOLUTIONS
+
+    for node in list(graph_def.node):
+        sources = [maker(name) for name in node.input if not name.startswith("^")]
+        if node.op == "BiasAdd" and node.attr["data_format"].s != b"NCHW":
+            chained = sources[0] is not None and sources[0].op == "BiasAdd"
+            if chained or sources[1] is None or sources[1].op != "Const":
+                node.op = "AddV2"
+                del node.attr["data_format"]
+        if node.op not in ("Add", "AddV2") or len(sources) != 2:
+            continue
+        for place, constant in enumerate(sources):
+            if constant is None or constant.op != "Const" or constant.attr["value"].tensor.tensor_shape.dim:
+                continue
+            if convolved(sources[1 - place]):
+                made = graph_def.node.add()
+                made.CopyFrom(constant)
+                made.name = f"{node.name}/{place}/widened"
+                made.attr["value"].tensor.tensor_shape.dim.add().size = 1
+                made.attr.pop("_output_shapes", None)
+                node.input[place] = made.name
+
+
+_FOLDED: Final = ("BiasAdd", "Add", "AddV2", "Sub", "Mul")  # a bias of zeros goes, BatchNormalization becomes one
+_CONVOLUTIONS: Final = (
+    "Conv2D",
+    "Conv2DBackpropInput",
+    "DepthwiseConv2dNative",
+    "Conv3D",
+    "Conv3DBackpropInputV2",
+    "BatchToSpaceND",  # behind a dilated one
+)
 
 
 @contextlib.contextmanager
