@@ -18,6 +18,8 @@ from converters.artifact import TensorSpec
 from converters.deploy.splice import HANDLERS, mark, splice
 from converters.errors import ConversionError, ModelError
 from converters.onnx_pads import fold_pads
+from converters.onnx_sizes import state_sizes
+from converters.onnx_stand_ins import stand_in
 from converters.settings import ConversionSettings
 from converters.trace import TracedModel
 
@@ -70,6 +72,7 @@ def _to_onnx(traced: TracedModel, settings: ConversionSettings) -> Any:
         raise ModelError("--inputs-as-nchw: the model has no image input of rank 4 in NHWC layout")
     graph_def = patches.inline_compiled_functions(frozen.graph.as_graph_def())
     patches.plain_additions(graph_def)
+    stand_in(graph_def)
     marked = mark(graph_def, traced.fragments)
     opset = min(settings.opset, _TF2ONNX_NEWEST)
     model, _ = tf2onnx_convert.from_graph_def(
@@ -81,6 +84,7 @@ def _to_onnx(traced: TracedModel, settings: ConversionSettings) -> Any:
         custom_op_handlers=dict(HANDLERS) if marked else None,
     )
     splice(model.graph, marked, opset)
+    state_sizes(model)
     # tf2onnx leaves an operation that it cannot convert in the graph under TensorFlow's name, and goes on.
     unknown = sorted({node.op_type for node in model.graph.node if not onnx.defs.has(node.op_type, node.domain)})
     if unknown:
