@@ -102,6 +102,32 @@ _CONVOLUTIONS: Final = (
 
 
 @contextlib.contextmanager
+def sign_bit_in_floats() -> Iterator[None]:
+    """Inside, what is traced tells -0.0 from 0.0 by 1 / x, not by the bits of x.
+
+    Cause: `argmax` and `argmin` of Keras take -0.0 for less than 0.0, and look at the bits for that. TFLite has no
+    BITWISE_AND, and tf2onnx no Bitcast, so no model that ends in them could be converted. Of NaN, whose sign means
+    nothing, another answer is given (False).
+    Upstream: keras/src/backend/tensorflow/numpy.py, `signbit`.
+    Remove when: Keras takes the sign without the bits, or the converters take them.
+    """
+    import tensorflow as tf
+    from keras.src.backend.tensorflow import numpy as keras_numpy
+
+    given = keras_numpy.signbit
+
+    def signbit(x: Any) -> Any:
+        x = tf.convert_to_tensor(x)
+        return tf.logical_or(x < 0, 1 / x < 0) if x.dtype.is_floating else given(x)
+
+    keras_numpy.signbit = signbit
+    try:
+        yield
+    finally:
+        keras_numpy.signbit = given
+
+
+@contextlib.contextmanager
 def float64_in_keras() -> Iterator[None]:
     """Inside, Keras computes in float64 on JAX and torch too where a layer's policy says so.
 

@@ -13,6 +13,7 @@ from typing import Any, Final, Literal
 import numpy as np
 import tensorflow as tf
 
+from converters import patches
 from converters.artifact import TensorSpec
 from converters.calls import (
     SIGNATURE,
@@ -168,7 +169,7 @@ def _trace(original: Call, call: Call, batch: Batch, fingerprint: str) -> Traced
         # tf.identity gives every output a node of its own, even where it is an input or appears twice.
         return {name: tf.identity(out) for name, out in zip(call.output_names, call.run(*tensors), strict=True)}
 
-    with tf.device("/CPU:0"):
+    with tf.device("/CPU:0"), patches.sign_bit_in_floats():
         try:
             function = serve.get_concrete_function()
         except ModelError:

@@ -34,13 +34,26 @@ def test_it_is_exported_and_computes_the_same(name: str, batch: Any, tmp_path: P
     assert export(model, ExportOptions(formats=("onnx",), output=tmp_path, batch=batch)).passed
 
 
-def test_argmax_knows_negative_zero(tmp_path: Path) -> None:
+@pytest.mark.parametrize("source", ["model", "SavedModel of Keras"])
+def test_argmax_knows_negative_zero(source: str, tmp_path: Path) -> None:
     import onnxruntime
+    from ai_edge_litert.interpreter import Interpreter
 
     inputs = keras.Input((4,), batch_size=1)
     model = keras.Model(inputs, ops.cast(ops.argmax(inputs, axis=-1), "float32"))
-    export(model, ExportOptions(formats=("onnx",), output=tmp_path))
+    if source == "model":
+        export(model, ExportOptions(formats=("onnx", "tflite"), output=tmp_path))
+        interpreter = Interpreter(str(next(tmp_path.glob("*.tflite"))))
+    else:
+        model.export(tmp_path / "theirs", verbose=False)
+        export(tmp_path / "theirs", ExportOptions(formats=("onnx",), output=tmp_path))  # TFLite has no BITWISE_AND
+        interpreter = None
     session = onnxruntime.InferenceSession(next(tmp_path.glob("*.onnx")))
     for x in ([-0.0, 0.0, -1.0, -0.0], [-0.0, -1.0, -0.0, -2.0], [-np.inf, -5.0, -4.0, -4.0], [3.0, 1.0, np.inf, 0.0]):
         given = np.asarray([x], np.float32)
-        assert session.run(None, {session.get_inputs()[0].name: given})[0] == np.asarray(model(given)), x
+        expected = np.asarray(model(given))
+        assert session.run(None, {session.get_inputs()[0].name: given})[0] == expected, x
+        if interpreter is not None:
+            run = interpreter.get_signature_runner()
+            (name,) = run.get_input_details()
+            assert next(iter(run(**{name: given}).values())) == expected, x
