@@ -19,7 +19,7 @@ from converters.deploy.splice import HANDLERS, mark, splice
 from converters.errors import ConversionError, ModelError
 from converters.onnx_pads import fold_pads
 from converters.onnx_sizes import state_sizes
-from converters.onnx_stand_ins import stand_in
+from converters.onnx_stand_ins import SELECTION, stand_in
 from converters.settings import ConversionSettings
 from converters.trace import TracedModel
 
@@ -81,7 +81,7 @@ def _to_onnx(traced: TracedModel, settings: ConversionSettings) -> Any:
         output_names=outputs,
         opset=opset,
         inputs_as_nchw=nchw if settings.inputs_as_nchw else None,
-        custom_op_handlers=dict(HANDLERS) if marked else None,
+        custom_op_handlers={**SELECTION, **(HANDLERS if marked else {})},
     )
     splice(model.graph, marked, opset)
     state_sizes(model)

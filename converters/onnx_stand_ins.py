@@ -1,4 +1,4 @@
-"""Operations of TensorFlow that tf2onnx has no form for, written as others that it has.
+"""Operations of TensorFlow that tf2onnx has no form for, or a wrong one, written as others that it has.
 
 To add one, add a row to `_STAND_INS`: the operation, and the function that rewrites such a node in place.
 """
@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 import tensorflow as tf
 
-__all__ = ["stand_in"]
+__all__ = ["SELECTION", "stand_in"]
 
 
 def stand_in(graph_def: Any) -> None:
@@ -65,6 +65,17 @@ def _expm1(write: _Writer, node: Any, nodes: Mapping[str, Any]) -> None:
     node.input[:] = [write.node("Tanh", half), more]
 
 
+def _log1p(write: _Writer, node: Any, nodes: Mapping[str, Any]) -> None:
+    """log(1 + x) = 2 atanh(x / (x + 2)), which keeps its accuracy near 0; from 0.5 on the logarithm itself does."""
+    x = node.input[0]
+    ratio = write.node("RealDiv", x, write.node("AddV2", x, write.constant(2)))
+    near = write.node("Mul", write.node("Atanh", ratio), write.constant(2))
+    far = write.node("Log", write.node("AddV2", x, write.constant(1)))
+    small = write.node("Less", write.node("Abs", x), write.constant(0.5))
+    node.op = "SelectV2"
+    node.input[:] = [small, near, far]
+
+
 def _sign_bit(write: _Writer, node: Any, nodes: Mapping[str, Any]) -> None:
     """Less(BitwiseAnd(Bitcast(x), int32.min), 0) is the sign of x, -0.0 included: x < 0 or 1 / x < 0.
 
@@ -92,8 +103,26 @@ def _maker(name: str, nodes: Mapping[str, Any], op: str) -> Any | None:
     return found if found is not None and found.op == op else None
 
 
+def _select(context: Any, node: Any, name: str, args: Any) -> None:
+    """A choice between two tensors as ONNX's Where.
+
+    tf2onnx writes condition * x + (1 - condition) * y, for speed, unless it sees a NaN or infinity coming. It does not
+    see it in `where(x > 0, log(x), 0)`, which then is NaN for each x below 0.
+    """
+    from onnx import TensorProto
+    from tf2onnx.onnx_opset.controlflow import Select
+
+    if context.get_dtype(node.output[0]) in (TensorProto.FLOAT, TensorProto.DOUBLE):
+        node.set_attr("handles_nan", True)
+    Select.version_9(context, node)
+
+
+SELECTION: Final[Mapping[str, Any]] = {"Select": (_select, []), "SelectV2": (_select, [])}
+"""What tf2onnx has to be given besides (`custom_op_handlers`)."""
+
 _STAND_INS: Final[Mapping[str, Callable[[_Writer, Any, Mapping[str, Any]], None]]] = {
     "Erfc": _erfc,
     "Expm1": _expm1,
+    "Log1p": _log1p,
     "Less": _sign_bit,
 }

@@ -90,20 +90,22 @@ def _tell_apart(model: Any) -> None:
 
     A bias is stored in steps of input scale times weight scale. The two calls of a shared Dense have different input
     scales, and the quantiser gives both the first one's: the bias of the other is then off by the ratio of the two.
-    Equal constants are merged again, so the copy differs in the last bit of one value.
+    Constants of equal values are merged, of different layers too, so each copy differs in the last bit of one value.
     """
     graph = model.subgraphs[0]
     values = flatbuffer.constant_values(model)
     names = flatbuffer.tensor_names(graph)
-    used: set[int] = set()
+    used: set[bytes] = set()
     for operation in graph.operators:
         for place, index in enumerate(operation.inputs):
             index = int(index)
             if index < 0 or names[index] not in values or values[names[index]].ndim != 1:
                 continue
-            if index in used:
-                changed = values[names[index]].copy()
-                at = int(np.argmax(np.abs(changed)))
-                changed[at] = np.nextafter(changed[at], np.float32(np.inf))
-                operation.inputs[place] = flatbuffer.add_tensor(model, index, f"/use{len(used)}", changed)
-            used.add(int(operation.inputs[place]))
+            value = values[names[index]]
+            if value.tobytes() in used:
+                value = value.copy()
+                at = int(np.argmax(np.abs(value)))
+                while value.tobytes() in used:
+                    value[at] = np.nextafter(value[at], np.float32(np.inf))
+                operation.inputs[place] = flatbuffer.add_tensor(model, index, f"/use{len(used)}", value)
+            used.add(value.tobytes())

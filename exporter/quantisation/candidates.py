@@ -14,6 +14,7 @@ import numpy as np
 from converters.artifact import Artifact, Precision, fingerprint_path
 from converters.errors import CbamError, ConversionError, WorkerError
 from converters.quantise.child import Child
+from converters.quantise.inspect import check
 from converters.settings import ConversionSettings
 from exporter.formats import FORMATS
 from exporter.options import ExportOptions
@@ -292,8 +293,15 @@ def _artifact(task: Task, path: Path, inputs: Any, outputs: Any) -> Artifact:
 
 
 def _confirmed(task: Task, candidate: Candidate) -> Candidate:
-    """The candidate, or why it is out: a runtime that must run it computes something else than another."""
+    """The candidate, or why it is out: operations came out in float, or a runtime that must run it computes something
+    else than another."""
     assert candidate.artifact is not None
+    assert candidate.recipe is not None
+    try:
+        check(candidate.artifact, candidate.recipe.plain, task.io)
+    except ConversionError as error:
+        fault = str(error).replace(candidate.artifact.path.name, candidate.name)  # not the name of a working file
+        return dataclasses.replace(candidate, artifact=None, fault=fault)
     if task.data is None:
         return candidate
     inputs = {name: array[:CONFIRM] for name, array in task.data.choose.arrays.items()}

@@ -17,6 +17,11 @@ BODIES: dict[str, Callable[[Any], Any]] = {
     "exact GELU (Erfc)": layers.Activation("gelu"),
     "CELU (Expm1)": layers.Activation("celu"),
     "expm1": ops.expm1,
+    "log1p": lambda x: ops.log1p(ops.square(x) * ops.exp(10 * x)),
+    "a choice between a NaN and a number": lambda x: ops.where(
+        x > 0.5, ops.log(x - 0.5), 1 / ops.minimum(x - 0.5, -1e-3)
+    ),
+    "a choice between integers": lambda x: ops.cast(ops.where(x > 0.5, 3, 4), "float32") * x,
     "7 of 11, 20 of 13, bilinear": layers.Resizing(20, 7, interpolation="bilinear"),
     "7 of 11, 20 of 13, nearest": layers.Resizing(20, 7, interpolation="nearest"),
     "one resize behind another": lambda x: layers.Resizing(31, 19)(layers.Resizing(20, 7)(x)),
