@@ -22,20 +22,55 @@ from converters.lambdas.cudnn import from_cudnn
 from converters.lambdas.graph import Part
 from converters.lambdas.limits import line, show
 
-__all__ = ["copy_weights", "legacy_order", "restore"]
+__all__ = ["copy_weights", "legacy_order", "restore", "stored_for"]
 
 # The last part of a weight's name in the file: `dense_1/kernel:0`, `batch_normalization/gamma_1:0`.
 _LEAF: Final = re.compile(r"(?:.*/)?([a-z_]+?)(?:_\d+)?(?::\d+)?$", re.DOTALL)
+_MADE: Final = 64  # variables of one Lambda
+_ELEMENTS: Final = 1 << 22
 
 
-def restore(archive: ModelArchive, model: Part, lambdas: Collection[str] = ()) -> None:
-    """Set every weight of the model from the file. lambdas: names of layers that were replaced, which can have none.
+def stored_for(archive: ModelArchive, layers: Collection[str]) -> dict[str, list[np.ndarray]]:
+    """The weights that an HDF5 file holds for layers of the outermost model, by name, where it holds some.
+
+    Raises:
+        ModelError: as `restore`.
+    """
+    if archive.kind != "hdf5" or not layers:
+        return {}
+    try:
+        return _stored_for(archive.path, layers)
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        raise _damaged(archive.path, error) from error
+
+
+def _stored_for(path: Path, layers: Collection[str]) -> dict[str, list[np.ndarray]]:
+    import h5py
+
+    found: dict[str, list[np.ndarray]] = {}
+    with h5py.File(path, "r") as file:
+        group = file["model_weights"]
+        for name in layers:
+            names = _weight_names(group[name]) if name in group else []
+            sets = [group[name][each] for each in names[:_MADE]]
+            # What is larger is no constant of a function; it is refused as weights that no layer has.
+            if sets and len(names) <= _MADE and sum(each.size for each in sets) <= _ELEMENTS:
+                found[name] = [np.asarray(each) for each in sets]
+    return found
+
+
+def restore(archive: ModelArchive, model: Part, lambdas: Collection[str] = (), taken: Collection[str] = ()) -> None:
+    """Set every weight of the model from the file.
+
+    Args:
+        lambdas: names of layers that were replaced, which can have none.
+        taken: those of them whose weights, in the file, are constants of the operations now.
 
     Raises:
         ModelError: the file's weights are not those that the model's config asks for.
     """
     if archive.kind == "hdf5":
-        _from_hdf5(archive.path, model, lambdas)
+        _from_hdf5(archive.path, model, lambdas, taken)
     else:
         _from_keras(archive, model)
 
@@ -74,23 +109,27 @@ def _split(part: Part) -> tuple[list[Any], list[Any]]:
     return [each for trained, _ in pairs for each in trained], [each for _, fixed in pairs for each in fixed]
 
 
-def _from_hdf5(path: Path, model: Part, lambdas: Collection[str]) -> None:
+def _from_hdf5(path: Path, model: Part, lambdas: Collection[str], taken: Collection[str]) -> None:
     try:
-        _assign_all(path, model, lambdas)
+        _assign_all(path, model, lambdas, taken)
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
-        # What stands where names and tensors belong may be anything that HDF5 can hold.
-        raise ModelError(
-            f"{path} does not hold weights as Keras stores them ({line(error, 300)}): copy or download it again"
-        ) from error
+        raise _damaged(path, error) from error
 
 
-def _assign_all(path: Path, model: Part, lambdas: Collection[str]) -> None:
+def _damaged(path: Path, error: Exception) -> ModelError:
+    # What stands where names and tensors belong may be anything that HDF5 can hold.
+    return ModelError(
+        f"{path} does not hold weights as Keras stores them ({line(error, 300)}): copy or download it again"
+    )
+
+
+def _assign_all(path: Path, model: Part, lambdas: Collection[str], taken: Collection[str]) -> None:
     import h5py
 
     with h5py.File(path, "r") as file:
         group = file["model_weights"]
         stored = {name: _weight_names(group[name]) for name in _names(group, "layer_names") if name in group}
-        stored = {name: names for name, names in stored.items() if names}
+        stored = {name: names for name, names in stored.items() if names and name not in taken}
         wanted = {part.name: legacy_order(part) for part in model.children}
         wanted = {name: variables for name, variables in wanted.items() if variables}
         if missing := [name for name in wanted if name not in stored]:
