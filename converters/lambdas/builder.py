@@ -206,13 +206,13 @@ class Builder:
             return array.astype("float32")
         return array.astype("int32") if dtype is None and array.dtype == np.int64 else array
 
-    def variable(self, value: Tensor | np.ndarray) -> Tensor | np.ndarray:
+    def variable(self, value: Tensor | np.ndarray, name: Value = None) -> Tensor | np.ndarray:
         """What keras.backend makes a variable of `value`: what the file holds for it, if it does.
 
         Raises:
             RefusedError: it holds something else.
         """
-        stored = None if isinstance(value, Tensor) else self.variables.take(value)
+        stored = None if isinstance(value, Tensor) else self.variables.take(value, None if name is None else str(name))
         if stored is None:
             return value
         self.spend(stored.nbytes)

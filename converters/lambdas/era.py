@@ -22,7 +22,7 @@ __all__ = ["RescueOptions", "data_format_of", "era_of", "era_said", "unsaid"]
 
 _TF_SUFFIX: Final = "-tf"
 _SHARED: Final = "2.2.4-tf"
-_IN_GRAPH: Final = {
+_IN_GRAPH: Final[dict[tuple[str, ...], int]] = {
     ("name", "class_name", "config", "inbound_nodes"): 1,
     ("class_name", "config", "name", "inbound_nodes"): 2,
 }
@@ -63,7 +63,7 @@ def era_of(config: dict[str, Any], keras_version: str | None) -> Era:
     found = re.match(r"(\d+)\.(\d+)", version)
     major, minor = (int(found[1]), int(found[2])) if found else (2, 0)
     if found and version.startswith(_SHARED):
-        return _shared(config, keras_version)
+        return _shared(config)
     of_tensorflow = version.endswith(_TF_SUFFIX) or (major, minor) >= (2, 4)
     if of_tensorflow and (major, minor) >= (2, 3):
         tensorflow: int | None = 2
@@ -72,21 +72,38 @@ def era_of(config: dict[str, Any], keras_version: str | None) -> Era:
     else:
         tensorflow = 1
     centred = tensorflow == 2 if found else None
-    return Era(3 if major >= 3 else 2, tensorflow, data_format_of(config), centred, masks.keeps(keras_version))
+    alone = found is not None and not of_tensorflow and major < 3
+    return Era(
+        3 if major >= 3 else 2,
+        tensorflow,
+        data_format_of(config),
+        centred,
+        masks.keeps(keras_version),
+        alone,
+        alone and minor == 3,
+        zeroes_masked=not alone and not version.startswith("2.3.0-tf"),  # TensorFlow 2.2 was not measured
+    )
 
 
-def _shared(config: dict[str, Any], keras_version: str | None) -> Era:
-    """One of TensorFlow 1.13, 1.14, 1.15, 2.0 and 2.1. Only 1.13 did not sample images at centres of pixels."""
+def _shared(config: dict[str, Any]) -> Era:
+    """One of TensorFlow 1.13, 1.14, 1.15, 2.0 and 2.1. The first two sample images at corners of pixels."""
     layers = [layer for _, layer in iter_layers(config) if isinstance(layer.get("config"), dict)]
-    later = _is_after_1_13(layers)
-    votes = {*_orders(layers), *_initializers(config), *([1] if later is False else [])}
+    first = any(map(_is_of_1_13, layers))
+    votes: set[int | None] = {*_orders(layers), *_initializers(config), *([1] if first else [])}
     tensorflow = votes.pop() if len(votes) == 1 else None
-    ragged = any("ragged" in layer["config"] for layer in layers if layer["class_name"] == "InputLayer")
-    centred = True if ragged or tensorflow == 2 else later
-    keeps = masks.keeps(keras_version)
-    if tensorflow == 2 or (tensorflow == 1 and ragged):  # 1.15 is the only one of 1.x with this key
-        keeps = tensorflow == 2
-    return Era(2, tensorflow, data_format_of(config), centred, keeps)
+    inputs = [layer["config"] for layer in layers if layer["class_name"] == "InputLayer"]
+    enlarging = [layer["config"] for layer in layers if layer["class_name"] == "UpSampling2D"]
+    centred: bool | None = None
+    if (
+        tensorflow == 2
+        or any("ragged" in each for each in inputs)
+        or any("interpolation" in each for each in enlarging)
+    ):
+        centred = True  # 1.15 is the first to write these two down
+    elif first or (tensorflow == 1 and inputs):
+        centred = False
+    keeps = None if tensorflow is None else tensorflow == 2  # measured with all five
+    return Era(2, tensorflow, data_format_of(config), centred, keeps, zeroes_masked=tensorflow == 1)
 
 
 def _orders(layers: list[dict[str, Any]]) -> Iterator[int | None]:
@@ -111,17 +128,12 @@ def _initializers(config: Any) -> Iterator[int]:
                         yield 1 if "dtype" in inner else 2
 
 
-def _is_after_1_13(layers: list[dict[str, Any]]) -> bool | None:
-    """By the order of a Lambda's keys, or by the interpolation that UpSampling2D has from 1.15 on."""
-    for layer in layers:
-        keys = list(layer["config"])
-        if layer["class_name"] == "UpSampling2D" and "interpolation" in keys:
-            return True
-        if layer["class_name"] == "Lambda" and keys[:2] == ["name", "trainable"]:
-            known = [key for key in keys if key in ("function", "module", "function_type")]
-            if known in (["function", "module", "function_type"], ["function", "function_type", "module"]):
-                return known[1] == "function_type"
-    return None
+def _is_of_1_13(layer: dict[str, Any]) -> bool:
+    """By the order of a Lambda's keys."""
+    keys = list(layer["config"])
+    known = [key for key in keys if key in ("function", "module", "function_type")]
+    ordered = layer["class_name"] == "Lambda" and keys[:2] == ["name", "trainable"]
+    return ordered and known == ["function", "module", "function_type"]
 
 
 def era_said(archive: ModelArchive, options: RescueOptions) -> Era:
@@ -147,7 +159,7 @@ def era_said(archive: ModelArchive, options: RescueOptions) -> Era:
         raise OptionError(f"--tensorflow {said}: {archive.path} is of TensorFlow {era.tensorflow or 2}")
     if version.startswith(_SHARED):
         centred = True if said == 2 else era.centred
-        return dataclasses.replace(era, tensorflow=said, centred=centred, keeps_mask=True if said == 2 else None)
+        return dataclasses.replace(era, tensorflow=said, centred=centred, keeps_mask=said == 2, zeroes_masked=said == 1)
     return dataclasses.replace(era, tensorflow=said)
 
 

@@ -66,7 +66,7 @@ class Replacer:
     functions: what a user gives for a function that the file does not hold, by its name or by the layer's: its text, a
     function of Python's, which is read and not called, or a Keras layer. taken: names that operations must not get.
     live: Lambda layers in memory by path. masks: whether masks of sequences go about in the model. made: the weights
-    that the file holds for Lambdas of the outermost model.
+    that the file holds for Lambdas, by path.
     """
 
     def __init__(
@@ -76,14 +76,14 @@ class Replacer:
         taken: set[str],
         live: Mapping[Path, Any] | None = None,
         masks: bool = False,
-        made: Mapping[str, Sequence[np.ndarray]] | None = None,
+        made: Mapping[Path, Sequence[np.ndarray]] | None = None,
     ) -> None:
         self.era, self.functions, self.taken, self.live, self.masks = era, functions, taken, live or {}, masks
         self.replaced: dict[Path, Replaced] = {}
         self.refused: dict[Path, Refused] = {}
         self.used: set[str] = set()
         self.spent = Spent()
-        self._made = {name: Variables(arrays) for name, arrays in (made or {}).items()}
+        self._made = {path: Variables(arrays) for path, arrays in (made or {}).items()}
         self._stored: dict[Path, StoredFunction] = {}
         self._named: dict[str, set[Path]] = {}
 
@@ -108,11 +108,10 @@ class Replacer:
 
     def __call__(self, path: Path, layer: Mapping[str, Any], call: LayerCall) -> list[Any]:
         """See `rebuild.Replace`."""
-        variables = self._made.get(path[0]) if len(path) == 1 else None
+        variables = self._made.get(path)
         builder = Builder(self.era, spent=self.spent, masks=self.masks, variables=variables)
         source = ""
         try:
-            builder.variables.begin()
             if not isinstance(layer.get("config"), dict):
                 raise RefusedError("it has no config")
             if layer["class_name"] == "UpSampling2D":
@@ -144,7 +143,7 @@ class Replacer:
         stored = self._function(path, config)
         for assumption in stored.assumptions:
             builder.assume(assumption)
-        if self.masks and self.era.keeps_mask is False and path not in self.live:
+        if self.masks and self.era.standalone and path not in self.live:
             builder.assume("the layer has no mask function of its own, which this Keras would not write down")
         function = stored.function
         names = function.function.positional
@@ -200,9 +199,9 @@ class Replacer:
         self.replaced[path] = new
 
     @property
-    def served(self) -> set[str]:
+    def served(self) -> set[Path]:
         """Lambdas whose weights, as the file holds them, are all constants of operations now."""
-        return {name for name, variables in self._made.items() if not variables.left}
+        return {path for path, variables in self._made.items() if not variables.left}
 
     def _outputs(self, builder: Builder, path: Path, made: Value, call: LayerCall | None) -> tuple[list[Any], str]:
         """call: of a Lambda, whose result can be a constant; None of a raw operation."""

@@ -108,7 +108,9 @@ def rewrite_archive(
     on_step("starting Keras")
     era, taken = era_said(archive, options), _taken(archive.config)
     masked = masks.makes_masks(archive.config)
-    made = stored_for(archive, [path[0] for path, layer in iter_layers(archive.config) if _is_outer(path, layer)])
+    lambdas = [path for path, layer in iter_layers(archive.config) if layer["class_name"] == "Lambda"]
+    held = stored_for(archive, lambdas)
+    made = {path: each.arrays for path, each in held.items()}
     on_step(f"rebuilding {archive.path.name}")
     still = _without_states(archive.config)
     if still != archive.config:  # measured first, since states take memory at once
@@ -125,7 +127,7 @@ def rewrite_archive(
         replacer = Replacer(era, functions or {}, set(taken), masks=masked, made=made)
         rebuilder, part = _rebuild(str(archive.path), archive.config, replacer)
     on_step("restoring the weights")
-    restore(archive, part, {path[-1] for path in replacer.replaced}, replacer.served)
+    restore(archive, part, {path[-1] for path in replacer.replaced}, [held[path] for path in replacer.served])
     rebuilder.finish()
     part.layer, copied = set_apart(part.layer)
     notes = [*rebuilder.notes, *map(_copied, copied), *unsaid(archive)]
@@ -157,10 +159,6 @@ def rewrite_model(model: Any, functions: Mapping[str, Any] | None = None) -> Rew
     copy_weights(model, part)
     made, copied = set_apart(part.layer)
     return RewriteResult(made, tuple(replacer.replaced.values()), (*rebuilder.notes, *map(_copied, copied)))
-
-
-def _is_outer(path: tuple[str, ...], layer: dict[str, Any]) -> bool:
-    return len(path) == 1 and layer["class_name"] == "Lambda"
 
 
 def _copied(name: str) -> str:

@@ -1,7 +1,9 @@
-"""Variables that a Lambda's function made and tf.keras of TensorFlow 1.13 to 2.1 stored as weights of the layer.
+"""Variables that a Lambda's function made and tf.keras of TensorFlow 1.15 and 2.0 stored as weights of the layer.
 
 `K.ones`, `K.zeros`, `K.eye` and `K.variable` make one where the shape is known. It belongs to the layer there, so
-training changes it, and the file's value counts, not the one in the function.
+training changes it, and the file's value counts, not the one in the function. The layer keeps its variables by the
+names that the function gives them, and hands out the one of that name again, whatever value or shape is asked for:
+`K.ones((6,)) + K.zeros((6,))` is twice the first variable. Calls of a shared layer share them too.
 """
 
 from __future__ import annotations
@@ -20,43 +22,34 @@ class Variables:
 
     def __init__(self, arrays: Sequence[np.ndarray] = ()) -> None:
         self._arrays = arrays
-        self._next = self._calls = 0
-        self._changed = False
+        self._known: dict[str | None, np.ndarray] = {}
+
+    @property
+    def stored(self) -> bool:
+        """Whether the file holds any."""
+        return bool(self._arrays)
 
     @property
     def left(self) -> bool:
         """Whether the file holds some that the function does not make."""
-        return self._next < len(self._arrays)
+        return len(self._known) < len(self._arrays)
 
-    def begin(self) -> None:
-        """Note that the layer is called; each call of a shared one makes its own.
-
-        Raises:
-            RefusedError: it was called before, and which weights are whose is not certain.
-        """
-        self._calls += 1
-        self._check()
-
-    def take(self, made: np.ndarray) -> np.ndarray | None:
-        """The stored value of a variable that the function gives the value `made`; None where none is stored.
+    def take(self, made: np.ndarray, name: str | None) -> np.ndarray | None:
+        """The variable that the function names so and would give the value `made`; None where the file holds none.
 
         Raises:
-            RefusedError: what is stored next has another shape or dtype.
+            RefusedError: what the file holds next has another shape or dtype, or there is no next.
         """
         if not self._arrays:
             return None
+        if name in self._known:
+            return self._known[name]
         if not self.left:
             raise RefusedError(f"it makes more variables than the {len(self._arrays)} that the file holds for it")
-        stored = self._arrays[self._next]
+        stored = self._arrays[len(self._known)]
         if stored.shape != made.shape or stored.dtype != made.dtype:
             raise RefusedError(
                 f"it makes a variable of shape {made.shape}, and the file holds one of shape {stored.shape} for it"
             )
-        self._next += 1
-        self._changed = self._changed or not np.array_equal(stored, made, equal_nan=True)
-        self._check()
+        self._known[name] = stored
         return stored
-
-    def _check(self) -> None:
-        if self._changed and self._calls > 1:
-            raise RefusedError("it is called several times, and which of its trained variables is whose is not certain")

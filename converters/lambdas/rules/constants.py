@@ -103,22 +103,22 @@ for _name in _NUMPY.split():
     _number_of(_name)
 
 
-@rule("K.zeros (shape, dtype=None, name: _=None)")
-def keras_zeros(builder: Builder, shape: Value, dtype: Value) -> Value:
-    return builder.variable(zeros(builder, shape, dtype))
+@rule("K.zeros (shape, dtype=None, name=None)")
+def keras_zeros(builder: Builder, shape: Value, dtype: Value, name: Value) -> Value:
+    return builder.variable(zeros(builder, shape, dtype), name)
 
 
-@rule("K.ones (shape, dtype=None, name: _=None)")
-def keras_ones(builder: Builder, shape: Value, dtype: Value) -> Value:
-    return builder.variable(ones(builder, shape, dtype))
+@rule("K.ones (shape, dtype=None, name=None)")
+def keras_ones(builder: Builder, shape: Value, dtype: Value, name: Value) -> Value:
+    return builder.variable(ones(builder, shape, dtype), name)
 
 
-@rule("K.variable (value, dtype=None, name: _=None, constraint: _=None)")
-def keras_variable(builder: Builder, value: Value, dtype: Value) -> Value:
+@rule("K.variable (value, dtype=None, name=None, constraint: _=None)")
+def keras_variable(builder: Builder, value: Value, dtype: Value, name: Value) -> Value:
     made = array_of(builder, value, floatx(builder) if dtype is None else dtype)
-    if not builder.variables.left:
+    if not builder.variables.stored:
         builder.refuse(f"it calls K.variable, which {MAKES_VARIABLE}")
-    return builder.variable(made)
+    return builder.variable(made, name)
 
 
 @rule("ops.zeros (shape, dtype=None)")
@@ -201,9 +201,9 @@ def eye(builder: Builder, rows: Value, columns: Value, batch_shape: Value, dtype
     return spread(builder, matrix, [*sizes_of(batch_shape, "batch_shape"), *matrix.shape])
 
 
-@rule("K.eye (size: rows, dtype=None, name: _=None)")
-def backend_eye(builder: Builder, rows: Value, dtype: Value) -> Value:
-    return builder.variable(keras_eye(builder, rows, dtype=dtype))
+@rule("K.eye (size: rows, dtype=None, name=None)")
+def backend_eye(builder: Builder, rows: Value, dtype: Value, name: Value) -> Value:
+    return builder.variable(keras_eye(builder, rows, dtype=dtype), name)
 
 
 @rule("ops.eye (N: rows, M: columns=None, k: diagonal=0, dtype=None)")
