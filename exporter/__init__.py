@@ -20,6 +20,7 @@ _NAMES: Final = {
     "QuantisationOptions": "exporter.quantisation.options",
     "ReferenceOptions": "exporter.recording",
     "SpatialAttention": "exporter.models.cbam",
+    "RescueOptions": "converters.lambdas.era",
     "VerifyOptions": "exporter.verification",
     "add_cbam": "exporter.models.insert",
     "benchmark": "exporter.benchmarking",

@@ -189,6 +189,16 @@ def inspect(model: str | None, as_json: bool, verbose: bool, silent: bool) -> No
 )
 @click.option("--overwrite", is_flag=True, help="Replace the output if it exists.")
 @click.option("--drop-optimizer", is_flag=True, help="Leave loss and optimizer out even where Keras can keep them.")
+@click.option(
+    "--tensorflow",
+    type=Choice(("1", "2")),
+    help="Under which TensorFlow the model was written, where its file does not tell.",
+)
+@click.option(
+    "--float32",
+    is_flag=True,
+    help="Compute in float32 what was trained under a mixed policy that the file does not hold.",
+)
 @json_option
 def rescue(
     model: str,
@@ -197,7 +207,7 @@ def rescue(
     as_json: bool,
     verbose: bool,
     silent: bool,
-    **given: bool,
+    **given: Any,
 ) -> None:
     """Replace the Lambda layers of MODEL, and write a file that plain Keras opens.
 
@@ -212,8 +222,10 @@ def rescue(
         if len({name for name, _ in functions}) != len(functions):
             raise OptionError("--function was given twice for the same name")
         with decoded(report):
-            keep = {"overwrite": given["overwrite"], "keep_optimizer": not given["drop_optimizer"]}
-            made = exporter.rescuing.rescue(model, output, dict(functions), on_step=report.step, **keep)
+            version = int(given["tensorflow"]) if given["tensorflow"] else None
+            options = exporter.rescuing.RescueOptions(not given["drop_optimizer"], version, given["float32"])
+            how = {"overwrite": given["overwrite"], "options": options, "on_step": report.step}
+            made = exporter.rescuing.rescue(model, output, dict(functions), **how)
         report.done()
         if not silent:
             out = console(report.stream)

@@ -9,11 +9,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from converters.errors import ConversionError, ModelError, OutputError
+from converters.errors import ConversionError, ModelError, OptionError, OutputError
+from converters.lambdas.era import RescueOptions
 from converters.lambdas.rewrite import Refused, Replaced, rewrite, rewrite_model
 from exporter.publish import disk_errors
 
-__all__ = ["RescueResult", "rescue"]
+__all__ = ["RescueOptions", "RescueResult", "rescue"]
 
 Step = Callable[[str], None]
 SUFFIX: Final = ".keras"
@@ -40,7 +41,7 @@ def rescue(
     functions: Mapping[str, Any] | None = None,
     *,
     overwrite: bool = False,
-    keep_optimizer: bool = True,
+    options: RescueOptions | None = None,
     on_step: Step = lambda step: None,
 ) -> RescueResult:
     """Replace every Lambda layer of a model by operations of keras.ops, without running its code.
@@ -51,13 +52,15 @@ def rescue(
         functions: for functions that a file holds by name only, by that name or the layer's: the text of a lambda or
             of a file that defines the function, or the function itself, which are read and not run; or a Keras layer.
         overwrite: replace `output` if it exists.
-        keep_optimizer: keep loss, metrics and the optimizer's state where Keras can; a note tells where it cannot.
+        options: whether the optimizer is kept, which it is by default where Keras can, and what you know of a file
+            that it does not tell.
         on_step: told what is being done, before it is done.
 
     Raises:
         LambdaRefusedError: some layers are not understood; nothing is written. Its `refused` names all of them.
         ModelError: the file cannot be read, or names what no model needs.
-        OptionError: a function that was given is not understood, or no layer needs it.
+        OptionError: a function that was given is not understood, or no layer needs it; or an option contradicts the
+            file.
         OutputError: the output cannot be written, or exists.
     """
     target = None if output is None else Path(output)
@@ -68,12 +71,14 @@ def rescue(
 
         with exporter.source.layers_registered():
             registered = exporter.source.REGISTERED
-            made = rewrite(model, functions, registered, on_step=on_step, optimizer=keep_optimizer)
+            made = rewrite(model, functions, registered, on_step=on_step, options=options or RescueOptions())
     else:
         import keras
 
         if not isinstance(model, keras.Model):
             raise ModelError(f"a model is a keras.Model or a path; got {type(model).__module__}.{type(model).__name__}")
+        if options is not None and (options.tensorflow is not None or options.float32):
+            raise OptionError("tensorflow and float32 tell of a file; a model in memory is of the Keras that runs")
         made = rewrite_model(model, functions)
     if target is not None:
         _write(made.model, target, on_step)

@@ -37,7 +37,8 @@ class ModelArchive:
     path: the file. kind: `keras` (a zip archive) or `hdf5`, by content: TensorFlow 2.12 wrote HDF5 under `.keras`.
     config: the model's config, {"class_name": ..., "config": ...}. keras_version: what the file says wrote it, or None.
     compiled: whether it holds a loss and an optimizer, which are never loaded. backend: of an HDF5 file, if it says.
-    elements: numbers in all tensors of an HDF5 file, or None.
+    elements: numbers in all tensors of an HDF5 file, or None. loss_scaled: whether the optimizer of an HDF5 file scales
+    the loss, as training in float16 needs.
     """
 
     path: Path
@@ -47,6 +48,7 @@ class ModelArchive:
     compiled: bool = False
     backend: str | None = None
     elements: int | None = None
+    loss_scaled: bool = False
 
     @property
     def suffix(self) -> str:

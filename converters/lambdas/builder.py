@@ -13,6 +13,7 @@ import numpy as np
 from converters.lambdas.limits import show
 from converters.lambdas.sums import adds_rightly
 from converters.lambdas.values import Era, Library, Method, OpenSize, RefusedError, Shape, Tensor, Value, describe
+from converters.lambdas.variables import Variables
 
 __all__ = ["BuildLimits", "Builder", "Spent", "is_number", "key_text", "leaves", "source_of", "weight"]
 
@@ -68,14 +69,20 @@ class Builder:
 
     Attributes:
         masks: whether masks of sequences go about in the model.
+        variables: the weights that the file holds for the layer.
         operations: the Keras operations made, in order.
         assumptions: what was taken for granted, each once, in order.
     """
 
     def __init__(
-        self, era: Era, limits: BuildLimits | None = None, spent: Spent | None = None, masks: bool = False
+        self,
+        era: Era,
+        limits: BuildLimits | None = None,
+        spent: Spent | None = None,
+        masks: bool = False,
+        variables: Variables | None = None,
     ) -> None:
-        self.era, self.masks = era, masks
+        self.era, self.masks, self.variables = era, masks, variables or Variables()
         self.limits = limits or BuildLimits()
         self.operations: list[Any] = []
         self.spent = spent or Spent()
@@ -198,6 +205,19 @@ class Builder:
         if dtype is None and array.dtype == np.float64 and not isinstance(value, np.generic):
             return array.astype("float32")
         return array.astype("int32") if dtype is None and array.dtype == np.int64 else array
+
+    def variable(self, value: Tensor | np.ndarray, name: Value = None) -> Tensor | np.ndarray:
+        """What keras.backend makes a variable of `value`: what the file holds for it, if it does.
+
+        Raises:
+            RefusedError: it holds something else.
+        """
+        stored = None if isinstance(value, Tensor) else self.variables.take(value, None if name is None else str(name))
+        if stored is None:
+            return value
+        self.spend(stored.nbytes)
+        self.assume("its variables have the values that the file holds for them")
+        return stored
 
     def check_size(self, shape: Sequence[Any]) -> None:
         """Refuse an array of this shape if it would be larger than the limit."""

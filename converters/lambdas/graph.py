@@ -11,6 +11,7 @@ from converters.errors import ModelError
 from converters.lambdas import drift
 from converters.lambdas.archive import layer_name
 from converters.lambdas.limits import line, show
+from converters.lambdas.masked_steps import MaskedSteps
 from converters.lambdas.nodes import LayerCall, TensorRef, layer_calls, map_refs, output_refs, refs
 from converters.lambdas.stored import plain_value
 from converters.lambdas.values import RefusedError
@@ -38,6 +39,8 @@ class Part:
 
 class Owner(Protocol):
     """What builds and calls single layers: `rebuild.Rebuilder`."""
+
+    masked_steps: MaskedSteps
 
     def part(self, path: Path, entry: Mapping[str, Any]) -> Part | None: ...
 
@@ -89,6 +92,7 @@ class Graph:
                 )
             return made[ref.index]
 
+        self.owner.masked_steps.check(tensor(ref) for ref in refs(outputs))
         called = self.config.get("name")
         extra = {} if self.config.get("trainable") is None else {"trainable": self.config["trainable"]}
         try:

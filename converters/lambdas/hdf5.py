@@ -31,7 +31,7 @@ def read_model(path: str | os.PathLike[str], limits: Limits) -> dict[str, Any]:
     """Checks the content of a Keras model in HDF5, as `check_content`, and gives what describes it.
 
     Gives {"config": JSON text, "keras_version": text or None, "backend": text or None, "compiled": bool,
-    "elements": numbers in all tensors}.
+    "loss_scaled": bool, "elements": numbers in all tensors}.
 
     Raises:
         ModelError: as `check_content`, and if the file holds weights alone or no Keras model.
@@ -149,11 +149,13 @@ def _describe(where: str, file: h5py.File, limits: Limits) -> dict[str, Any]:
         raise ModelError(f"{where} has no model_weights, so the model's weights are missing: {_SAVE_WHOLE}")
     version = _text(where, file, "keras_version", limits)
     backend = _text(where, file, "backend", limits)
+    training = _text(where, file, "training_config", limits)
     return {
         "config": config,
         "keras_version": version,
         "backend": backend,
-        "compiled": "training_config" in file.attrs,
+        "compiled": training is not None,
+        "loss_scaled": '"LossScaleOptimizer"' in (training or ""),
     }
 
 

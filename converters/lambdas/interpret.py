@@ -15,7 +15,7 @@ from converters.lambdas import expression as ex
 from converters.lambdas import methods, operators
 from converters.lambdas.builder import Builder, weight
 from converters.lambdas.names import library, look_up
-from converters.lambdas.rules.asking import CONDITIONS, choose, has_attribute
+from converters.lambdas.rules.asking import CONDITIONS, LAMBDA, choose, has_attribute, lambda_layer
 from converters.lambdas.rules.table import find_rule
 from converters.lambdas.values import (
     LIBRARIES,
@@ -292,6 +292,8 @@ class _Frame:
             raise RefusedError(f"it calls {describe(function)}, which is no function that is known")
         if function.path == "map":
             return self._map(args, kwargs)
+        if function.path == LAMBDA:
+            return lambda_layer(args, kwargs, lambda inner, value: self.call(inner, [value], {}))
         if function.path in CONDITIONS:
             return choose(self.builder, function.path, args, kwargs, lambda side: self.call(side, [], {}))
         if function.path == "hasattr":

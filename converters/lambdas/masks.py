@@ -8,13 +8,16 @@ mask still fastened to it. Operations in the place of a Lambda stop a mask as we
 from __future__ import annotations
 
 import re
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Final
 
 from converters.lambdas.archive import iter_layers
 from converters.lambdas.builder import Builder
 from converters.lambdas.values import RefusedError, Tensor
 
-__all__ = ["give", "keeps", "makes_masks", "mask_of"]
+_NAMED: Final = "_named_by_rescue"
+
+__all__ = ["give", "keeps", "makes_masks", "mask_of", "name_operations"]
 
 
 def makes_masks(config: dict[str, Any]) -> bool:
@@ -46,7 +49,7 @@ def keeps(keras_version: str | None) -> bool | None:
     """Whether a tensor keeps its mask through a Lambda that gives it back as it came; None where that is not known.
 
     Measured with files of each: standalone Keras 2.2.4 and 2.3.1 and tf.keras of TensorFlow 1.15 do not, tf.keras of
-    2.0, 2.3, 2.4, 2.8 and 2.15 and Keras 3 do. 1.15 and 2.0 write the same version.
+    2.0, 2.3, 2.4, 2.8 and 2.15 and Keras 3 do. 1.15 and 2.0 write one version; `era` mostly tells which.
     """
     version = keras_version or ""
     found = re.match(r"(\d+)\.(\d+)", version)
@@ -98,3 +101,20 @@ def give(builder: Builder, tensor: Tensor, passed: bool) -> Tensor:
         stopped: Tensor = builder.op("copy", tensor)
         return stopped
     return tensor
+
+
+def name_operations(outputs: list[Any], unique: Callable[[str], str]) -> None:
+    """Give the operations that made the outputs' masks names that no layer of the file has, which Keras does not do."""
+    import keras
+
+    stack = [getattr(output, "_keras_mask", None) for output in outputs]
+    while stack:
+        history = getattr(stack.pop(), "_keras_history", None)
+        if history is None:
+            continue
+        operation = history.operation
+        if isinstance(operation, keras.layers.Layer) or getattr(operation, _NAMED, False):
+            continue
+        setattr(operation, _NAMED, True)
+        operation.name = unique(operation.name)
+        stack += operation._inbound_nodes[history.node_index].input_tensors

@@ -77,6 +77,9 @@ def look_up(builder: Builder, name: str) -> Value:
         return Library(path)
     if name in rules() or name == "map" or reason_against(name) is not None:
         return Library(name)
+    if is_known(f"keras.layers.{name}") and name[:1].isupper():
+        builder.assume(f"{name} is keras.layers.{name}")
+        return Library(f"keras.layers.{name}")
     raise RefusedError(f"it uses the name {name!r}, which the file does not define")
 
 

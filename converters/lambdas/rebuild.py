@@ -13,12 +13,13 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
 from converters.errors import ModelError
-from converters.lambdas import drift, hard_sigmoid, local
+from converters.lambdas import drift, hard_sigmoid, local, masks, rows
 from converters.lambdas.archive import layer_name
 from converters.lambdas.gone import GONE, call_recurrent, is_recurrent
 from converters.lambdas.graph import Graph, Part, Path, cannot_build, single
 from converters.lambdas.keras_names import LAYERS, MODELS, OPERATIONS, RAW_LAYERS, REMOVED_LAYERS
 from converters.lambdas.limits import show
+from converters.lambdas.masked_steps import MaskedSteps
 from converters.lambdas.nodes import LayerCall
 from converters.lambdas.values import Era, OpenSize, Shape, describe
 
@@ -54,6 +55,8 @@ class Rebuilder:
         self._split: set[Path] = set()  # layers whose activation is called after them
         self._gated: list[Any] = []
         self.states = 0
+        self.masked_steps = MaskedSteps(era.zeroes_masked)
+        self._steps = 0  # TimeDistributed layers around what is being built
 
     def model(self, config: Mapping[str, Any], path: Path = ()) -> Part:
         """The model of {"class_name": ..., "config": ...}.
@@ -72,11 +75,24 @@ class Rebuilder:
         self, path: Path, entry: Mapping[str, Any], made: Part | None, call: LayerCall
     ) -> tuple[Part | None, list[Any]]:
         """The outputs of one call of a layer of the file; made: its Part, if that could be built before."""
+        made, outputs = self._call(path, entry, made, call)
+        self.masked_steps.follow(path, entry, call, outputs)
+        return made, outputs
+
+    def _call(
+        self, path: Path, entry: Mapping[str, Any], made: Part | None, call: LayerCall
+    ) -> tuple[Part | None, list[Any]]:
         import keras
 
         name = str(entry.get("class_name"))
         if is_replaced(entry) or self._samples_corners(entry):
-            return None, self.replace(path, entry, call)
+            outputs = self.replace(path, entry, call)
+            if self._steps and self.era.keras < 3 and not rows.apart(call.args[0] if call.args else [], outputs):
+                raise ModelError(
+                    f"layer {show('/'.join(path))}: computes across the examples of a batch, or may do so, within "
+                    "TimeDistributed, which called it on the steps of all examples at once in Keras 2"
+                )
+            return None, outputs
         if name in GONE and len(call.args) == 1:
             self.notes.setdefault(f"layer {show('/'.join(path))}: {name}, which Keras 3 has not, became operations")
             return None, [GONE[name](call.args[0], entry["config"], self.unique)]
@@ -99,6 +115,7 @@ class Rebuilder:
                 self.states += math.prod(size or 1 for size in outputs[0].shape)
             if path in self._split:
                 outputs = [hard_sigmoid.after(output, path[-1], self.unique) for output in outputs]
+            masks.name_operations(outputs, self.unique)
             return made, outputs
         except (ValueError, TypeError, AttributeError, KeyError, IndexError, NotImplementedError) as error:
             raise cannot_build(path, error) from error
@@ -207,12 +224,14 @@ class Rebuilder:
         wrapped = dict(inner["layer"])
         inside = (*path, layer_name(wrapped))
         step = keras.KerasTensor((tensor.shape[0], *tensor.shape[2:]), dtype=tensor.dtype)
+        self._steps += name == "TimeDistributed"
         if is_replaced(wrapped) or wrapped["class_name"] == "Sequential":
             layers = [wrapped] if is_replaced(wrapped) else _sequential_layers(wrapped["config"])
             within = path if is_replaced(wrapped) else inside
             part = self._chain(layers, layer_name(wrapped), within, step, wrapped)
         else:
             part = self.model(wrapped, inside)
+        self._steps -= name == "TimeDistributed"
         _, config = drift.mend(name, {key: value for key, value in inner.items() if key != "layer"}, self.era.keras)
         if _holds_code(config):
             raise ModelError(f"layer {show('/'.join(path))} holds a Lambda inside it, where none can be replaced")
@@ -295,6 +314,7 @@ class Rebuilder:
             inside = (*path, layer_name(entry))
             part, outputs = self.call(inside, entry, self.part(inside, entry), LayerCall((single(outputs),), {}))
             parts += [part] if part else []
+        self.masked_steps.check(outputs)
         trainable = config.get("trainable") if isinstance(config, dict) else None
         extra = {} if trainable is None else {"trainable": trainable}
         try:

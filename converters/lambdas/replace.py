@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import types
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
+
+import numpy as np
 
 from converters.errors import ModelError, OptionError
 from converters.lambdas import masks, rawops
@@ -27,6 +29,7 @@ from converters.lambdas.stored import (
     stored_function,
 )
 from converters.lambdas.values import Era, RefusedError, Sizes, Tensor, Value, describe
+from converters.lambdas.variables import Variables
 
 __all__ = ["Refused", "Replaced", "Replacer"]
 
@@ -62,7 +65,8 @@ class Replacer:
 
     functions: what a user gives for a function that the file does not hold, by its name or by the layer's: its text, a
     function of Python's, which is read and not called, or a Keras layer. taken: names that operations must not get.
-    live: Lambda layers in memory by path. masks: whether masks of sequences go about in the model.
+    live: Lambda layers in memory by path. masks: whether masks of sequences go about in the model. made: the weights
+    that the file holds for Lambdas, by path.
     """
 
     def __init__(
@@ -72,12 +76,14 @@ class Replacer:
         taken: set[str],
         live: Mapping[Path, Any] | None = None,
         masks: bool = False,
+        made: Mapping[Path, Sequence[np.ndarray]] | None = None,
     ) -> None:
         self.era, self.functions, self.taken, self.live, self.masks = era, functions, taken, live or {}, masks
         self.replaced: dict[Path, Replaced] = {}
         self.refused: dict[Path, Refused] = {}
         self.used: set[str] = set()
         self.spent = Spent()
+        self._made = {path: Variables(arrays) for path, arrays in (made or {}).items()}
         self._stored: dict[Path, StoredFunction] = {}
         self._named: dict[str, set[Path]] = {}
 
@@ -102,7 +108,8 @@ class Replacer:
 
     def __call__(self, path: Path, layer: Mapping[str, Any], call: LayerCall) -> list[Any]:
         """See `rebuild.Replace`."""
-        builder = Builder(self.era, spent=self.spent, masks=self.masks)
+        variables = self._made.get(path)
+        builder = Builder(self.era, spent=self.spent, masks=self.masks, variables=variables)
         source = ""
         try:
             if not isinstance(layer.get("config"), dict):
@@ -113,7 +120,7 @@ class Replacer:
                 made, source = rawops.apply(builder, layer, _wrapped(call.args), _wrapped(dict(call.kwargs)))
             else:
                 made, source = self._lambda(builder, path, layer["config"], call)
-            outputs, became = self._outputs(builder, path, made, raw=layer["class_name"] in RAW_LAYERS)
+            outputs, became = self._outputs(builder, path, made, None if layer["class_name"] in RAW_LAYERS else call)
         except OptionError:
             raise
         except Exception as error:
@@ -136,7 +143,7 @@ class Replacer:
         stored = self._function(path, config)
         for assumption in stored.assumptions:
             builder.assume(assumption)
-        if self.masks and self.era.keeps_mask is False and path not in self.live:
+        if self.masks and self.era.standalone and path not in self.live:
             builder.assume("the layer has no mask function of its own, which this Keras would not write down")
         function = stored.function
         names = function.function.positional
@@ -191,8 +198,14 @@ class Replacer:
             new = Replaced(new.layer, new.source, "\n".join(both), assumptions)
         self.replaced[path] = new
 
-    def _outputs(self, builder: Builder, path: Path, made: Value, raw: bool) -> tuple[list[Any], str]:
-        if raw and not isinstance(made, Tensor) and type(made) not in (list, tuple):
+    @property
+    def served(self) -> set[Path]:
+        """Lambdas whose weights, as the file holds them, are all constants of operations now."""
+        return {path for path, variables in self._made.items() if not variables.left}
+
+    def _outputs(self, builder: Builder, path: Path, made: Value, call: LayerCall | None) -> tuple[list[Any], str]:
+        """call: of a Lambda, whose result can be a constant; None of a raw operation."""
+        if call is None and not isinstance(made, Tensor) and type(made) not in (list, tuple):
             return [made], describe(made)  # a shape, for other raw operations
         parts = list(made) if type(made) in (list, tuple) else [made]
         if not parts:
@@ -200,8 +213,11 @@ class Replacer:
         own = {id(operation) for operation in builder.operations}
         for index, part in enumerate(parts):
             if isinstance(part, Sizes) and len(parts) == 1:
-                parts[index] = part = sizes_tensor(builder, part)
-                own = {id(operation) for operation in builder.operations}
+                fixed = all(isinstance(size, int) for size in part)
+                parts[index] = part = np.array(part, np.int32) if fixed else sizes_tensor(builder, part)
+            if isinstance(part, np.ndarray) and call is not None:
+                parts[index] = part = _tied(builder, part, call)
+            own = {id(operation) for operation in builder.operations}
             if not isinstance(part, Tensor):
                 raise RefusedError(f"it returns {describe(part)}, where a tensor is needed")
             if id(part.keras._keras_history.operation) not in own:  # the input itself: the layer keeps its place
@@ -238,6 +254,17 @@ class Replacer:
                 raise OptionError(
                     f"--function {name}: no Lambda of the model is called so or calls it (Lambdas: {known})"
                 )
+
+
+def _tied(builder: Builder, constant: np.ndarray, call: LayerCall) -> Tensor:
+    """A constant as a tensor that follows from the layer's inputs, as all in a model of Keras does."""
+    import keras
+
+    first = next(each for each in keras.tree.flatten(call.args) if isinstance(each, keras.KerasTensor))
+    zeros = builder.op("zeros_like", Tensor(first, "x"), dtype="int32")  # of NaN as well
+    zero = builder.op("cast", builder.op("sum", zeros), str(constant.dtype))
+    made: Tensor = builder.op("logical_or" if constant.dtype == bool else "subtract", constant, zero)
+    return made
 
 
 def _reason(error: Exception, path: Path, layer: Mapping[str, Any]) -> str:

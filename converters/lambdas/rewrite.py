@@ -6,7 +6,6 @@ import dataclasses
 import json
 import math
 import os
-import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
@@ -14,6 +13,7 @@ from converters.errors import CbamError, ModelError, OptionError
 from converters.lambdas import masks
 from converters.lambdas.apart import set_apart
 from converters.lambdas.archive import ModelArchive, iter_layers, layer_name, read_archive
+from converters.lambdas.era import RescueOptions, data_format_of, era_of, era_said, unsaid
 from converters.lambdas.graph import Part
 from converters.lambdas.limits import Limits, line, show
 from converters.lambdas.optimizer import keep_optimizer
@@ -21,21 +21,19 @@ from converters.lambdas.rebuild import Rebuilder, is_replaced
 from converters.lambdas.replace import Refused, Replaced, Replacer
 from converters.lambdas.trust import REPLACEABLE, check_links, check_trusted, find_untrusted
 from converters.lambdas.values import Era
-from converters.lambdas.weights import copy_weights, restore
+from converters.lambdas.weights import copy_weights, restore, stored_for
 
 __all__ = [
     "LambdaRefusedError",
     "Refused",
     "Replaced",
     "RewriteResult",
-    "era_of",
     "needs_rewrite",
     "rewrite",
     "rewrite_archive",
     "rewrite_model",
 ]
 
-_TF_SUFFIX: Final = "-tf"
 _STATES: Final = 1 << 26  # numbers in the sequences of recurrent layers that keep states
 _REASON: Final = 1000  # characters
 _SHOWN: Final = 8  # refusals in one message
@@ -73,7 +71,7 @@ def rewrite(
     registered: Collection[str] = (),
     limits: Limits | None = None,
     on_step: Callable[[str], None] = lambda step: None,
-    optimizer: bool = False,
+    options: RescueOptions | None = None,
 ) -> RewriteResult:
     """The model of a `.keras` or HDF5 file with operations in the place of its Lambda layers; the file is only read.
 
@@ -82,15 +80,15 @@ def rewrite(
             of a file that defines it, or the function itself, which are read and not run; or a Keras layer.
         registered: names of classes registered with Keras that the file may use, as `trust.check_trusted` takes them.
         on_step: told what is being done, before it is done.
-        optimizer: keep the loss and the optimizer's state where this Keras understands them.
+        options: None leaves the optimizer out, and nothing is said of the file.
 
     Raises:
         ModelError: the file cannot be read, or is not trusted.
         LambdaRefusedError: some Lambdas are not understood.
-        OptionError: a function that was given is none, or is not needed.
+        OptionError: a function that was given is none, or is not needed; or an option contradicts the file.
     """
     archive = read_archive(path, limits)
-    return rewrite_archive(archive, functions, registered, limits, on_step, optimizer)
+    return rewrite_archive(archive, functions, registered, limits, on_step, options)
 
 
 def rewrite_archive(
@@ -99,22 +97,26 @@ def rewrite_archive(
     registered: Collection[str] = (),
     limits: Limits | None = None,
     on_step: Callable[[str], None] = lambda step: None,
-    optimizer: bool = False,
+    options: RescueOptions | None = None,
 ) -> RewriteResult:
     """As `rewrite`, of a file that was read."""
+    options = options or RescueOptions(keep_optimizer=False)
     check_trusted(archive, registered, replaceable=True)
     if archive.backend == "theano":
         raise ModelError(f"{archive.path} was saved on Theano, whose convolutions are mirrored; save it on TensorFlow")
     stored = check_links(archive, limits)
     on_step("starting Keras")
-    era, taken = era_of(archive.config, archive.keras_version), _taken(archive.config)
+    era, taken = era_said(archive, options), _taken(archive.config)
     masked = masks.makes_masks(archive.config)
+    lambdas = [path for path, layer in iter_layers(archive.config) if layer["class_name"] == "Lambda"]
+    held = stored_for(archive, lambdas)
+    made = {path: each.arrays for path, each in held.items()}
     on_step(f"rebuilding {archive.path.name}")
     still = _without_states(archive.config)
     if still != archive.config:  # measured first, since states take memory at once
-        _weightless(archive, still, Replacer(era, functions or {}, set(taken), masks=masked), stored)
+        _weightless(archive, still, Replacer(era, functions or {}, set(taken), masks=masked, made=made), stored)
         _forget_weights()
-    replacer = Replacer(era, functions or {}, set(taken), masks=masked)
+    replacer = Replacer(era, functions or {}, set(taken), masks=masked, made=made)
     try:
         rebuilder, part = _weightless(archive, archive.config, replacer, stored)
         _fill(str(archive.path))
@@ -122,14 +124,14 @@ def rewrite_archive(
         if still == archive.config or "stateless scope" not in str(error):
             raise
         # States are variables of given values, which the scope does not take.
-        replacer = Replacer(era, functions or {}, set(taken), masks=masked)
+        replacer = Replacer(era, functions or {}, set(taken), masks=masked, made=made)
         rebuilder, part = _rebuild(str(archive.path), archive.config, replacer)
     on_step("restoring the weights")
-    restore(archive, part, {path[-1] for path in replacer.replaced})
+    restore(archive, part, {path[-1] for path in replacer.replaced}, [held[path] for path in replacer.served])
     rebuilder.finish()
     part.layer, copied = set_apart(part.layer)
-    notes = [*rebuilder.notes, *map(_copied, copied), *_unsaid(archive.keras_version)]
-    dropped = keep_optimizer(archive, part, era.keras) if optimizer else ""
+    notes = [*rebuilder.notes, *map(_copied, copied), *unsaid(archive)]
+    dropped = keep_optimizer(archive, part, era.keras) if options.keep_optimizer else ""
     notes += [dropped] if dropped else []
     return RewriteResult(part.layer, tuple(replacer.replaced.values()), tuple(notes))
 
@@ -151,19 +153,12 @@ def rewrite_model(model: Any, functions: Mapping[str, Any] | None = None) -> Rew
         config = json.loads(json.dumps(keras.saving.serialize_keras_object(model)))  # as a file would hold it
     except (TypeError, ValueError, AttributeError, NotImplementedError) as error:
         raise ModelError(f"{model.name}: Keras cannot tell its config: {str(error).splitlines()[0][:300]}") from error
-    era = Era(3, 2, _data_format(config), True, True)
+    era = Era(3, 2, data_format_of(config), True, True)
     replacer = Replacer(era, functions or {}, _taken(config), lambda_layers(model), masks.makes_masks(config))
     rebuilder, part = _rebuild(model.name, config, replacer)
     copy_weights(model, part)
     made, copied = set_apart(part.layer)
     return RewriteResult(made, tuple(replacer.replaced.values()), (*rebuilder.notes, *map(_copied, copied)))
-
-
-def _unsaid(keras_version: str | None) -> tuple[str, ...]:
-    """tf.keras of TensorFlow 1.15 to 2.1 writes `float32` also for layers of a `mixed_float16` policy."""
-    if not (keras_version or "").startswith("2.2.4-tf"):
-        return ()
-    return ("TensorFlow below 2.2 does not write down a mixed_float16 policy; float32 is taken for granted",)
 
 
 def _copied(name: str) -> str:
@@ -279,37 +274,3 @@ def _refusal(where: str, replacer: Replacer) -> LambdaRefusedError:
         tuple(replacer.replaced.values()),
         f"{where}: {count} cannot be replaced, for the reasons above: {names}{way_out}",
     )
-
-
-def era_of(config: dict[str, Any], keras_version: str | None) -> Era:
-    """Which libraries wrote a file, as far as it tells.
-
-    tf.keras writes its version with `-tf` until 2.3.0; Keras 2.4 on is tf.keras. 2.2.4-tf came with TensorFlow 1.13 to
-    2.1, of which 1.15 and later write whether an input is ragged; standalone Keras 2.3 ran on TensorFlow 1 and 2.
-    """
-    version = keras_version or ""
-    found = re.match(r"(\d+)\.(\d+)", version)
-    major, minor = (int(found[1]), int(found[2])) if found else (2, 0)
-    of_tensorflow = version.endswith(_TF_SUFFIX) or (major, minor) >= (2, 4)
-    if of_tensorflow and (major, minor) >= (2, 3):
-        tensorflow: int | None = 2
-    elif (major, minor) >= (2, 3) or version.startswith("2.2.4-tf") or not found:
-        tensorflow = None
-    else:
-        tensorflow = 1
-    if not found:
-        centred: bool | None = None
-    elif version.startswith("2.2.4-tf"):
-        inputs = (layer.get("config") for _, layer in iter_layers(config) if layer["class_name"] == "InputLayer")
-        centred = True if any(isinstance(each, dict) and "ragged" in each for each in inputs) else None
-    else:
-        centred = tensorflow == 2
-    return Era(3 if major >= 3 else 2, tensorflow, _data_format(config), centred, masks.keeps(keras_version))
-
-
-def _data_format(config: dict[str, Any]) -> str | None:
-    """The one that all layers of the model say, if any says one."""
-    inner = (layer.get("config") for _, layer in iter_layers(config))
-    found = [each.get("data_format") for each in inner if isinstance(each, dict)]
-    said = {each for each in found if each in ("channels_last", "channels_first")}
-    return said.pop() if len(said) == 1 else None

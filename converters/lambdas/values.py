@@ -145,7 +145,9 @@ class Era:
 
     keras: the major version, 2 or 3. tensorflow: 1 or 2. data_format: `channels_last` or `channels_first`, of the
     model's layers. centred: whether keras.backend.resize_images, and with it UpSampling2D, samples at the centres of
-    pixels: not in Keras below 2.4, but in tf.keras from 1.14 on. keeps_mask: see `masks.keeps`.
+    pixels: not in Keras below 2.4, but in tf.keras from 1.15 on. keeps_mask: see `masks.keeps`. standalone: whether it
+    is Keras below 2.4 and not tf.keras; is_keras_2_3: the last of these, which alone ran on either TensorFlow.
+    zeroes_masked: see `masked_steps`.
     """
 
     keras: int = 2
@@ -153,11 +155,9 @@ class Era:
     data_format: str | None = None
     centred: bool | None = None
     keeps_mask: bool | None = None
-
-    @property
-    def is_keras_2_3(self) -> bool:
-        """Whether it is standalone Keras 2.3, which alone runs on either TensorFlow and drops masks."""
-        return self.keras == 2 and self.tensorflow is None and self.keeps_mask is False
+    standalone: bool = False
+    is_keras_2_3: bool = False
+    zeroes_masked: bool = True
 
 
 def describe(value: Value) -> str:

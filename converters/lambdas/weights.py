@@ -6,6 +6,7 @@ one Lambda stood; the file's own order is that of its config, which `rebuild.Par
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 import re
@@ -22,20 +23,75 @@ from converters.lambdas.cudnn import from_cudnn
 from converters.lambdas.graph import Part
 from converters.lambdas.limits import line, show
 
-__all__ = ["copy_weights", "legacy_order", "restore"]
+__all__ = ["LambdaWeights", "copy_weights", "legacy_order", "restore", "stored_for"]
 
 # The last part of a weight's name in the file: `dense_1/kernel:0`, `batch_normalization/gamma_1:0`.
 _LEAF: Final = re.compile(r"(?:.*/)?([a-z_]+?)(?:_\d+)?(?::\d+)?$", re.DOTALL)
+_MADE: Final = 64  # variables of one Lambda
+_ELEMENTS: Final = 1 << 22
 
 
-def restore(archive: ModelArchive, model: Part, lambdas: Collection[str] = ()) -> None:
-    """Set every weight of the model from the file. lambdas: names of layers that were replaced, which can have none.
+@dataclasses.dataclass(frozen=True)
+class LambdaWeights:
+    """What an HDF5 file holds for one Lambda. group: of the outermost model's layer; names: in the group."""
+
+    group: str
+    names: tuple[str, ...]
+    arrays: tuple[np.ndarray, ...]
+
+
+def stored_for(archive: ModelArchive, lambdas: Collection[tuple[str, ...]]) -> dict[tuple[str, ...], LambdaWeights]:
+    """The weights that an HDF5 file holds for Lambdas, given and found by their paths of names.
+
+    Raises:
+        ModelError: as `restore`.
+    """
+    if archive.kind != "hdf5" or not lambdas:
+        return {}
+    try:
+        return _stored_for(archive.path, lambdas)
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        raise _damaged(archive.path, error) from error
+
+
+def _stored_for(path: Path, lambdas: Collection[tuple[str, ...]]) -> dict[tuple[str, ...], LambdaWeights]:
+    import h5py
+
+    found: dict[tuple[str, ...], LambdaWeights] = {}
+    with h5py.File(path, "r") as file:
+        group = file["model_weights"]
+        known = {name: _weight_names(group[name]) for name in {each[0] for each in lambdas} if name in group}
+        for each in lambdas:
+            names = [name for name in known.get(each[0], []) if len(each) == 1 or _is_made_by(each[-1], name)]
+            # What is larger is no constant of a function; it is refused as weights that no layer has.
+            if not 0 < len(names) <= _MADE or sum(group[each[0]][name].size for name in names) > _ELEMENTS:
+                continue
+            found[each] = LambdaWeights(
+                each[0], tuple(names), tuple(np.asarray(group[each[0]][name]) for name in names)
+            )
+    claims = [(each.group, name) for each in found.values() for name in each.names]
+    # Two Lambdas of one name within one model: whose they are is not certain.
+    return {path: each for path, each in found.items() if all(claims.count((each.group, n)) == 1 for n in each.names)}
+
+
+def _is_made_by(layer: str, name: str) -> bool:
+    return re.fullmatch(rf"(?:.*/)?{re.escape(layer)}(?:_\d+)?/Variable(?:_\d+)?(?::\d+)?", name, re.DOTALL) is not None
+
+
+def restore(
+    archive: ModelArchive, model: Part, lambdas: Collection[str] = (), taken: Collection[LambdaWeights] = ()
+) -> None:
+    """Set every weight of the model from the file.
+
+    Args:
+        lambdas: names of layers that were replaced, which can have none.
+        taken: weights of theirs that are constants of operations now.
 
     Raises:
         ModelError: the file's weights are not those that the model's config asks for.
     """
     if archive.kind == "hdf5":
-        _from_hdf5(archive.path, model, lambdas)
+        _from_hdf5(archive.path, model, lambdas, taken)
     else:
         _from_keras(archive, model)
 
@@ -74,22 +130,28 @@ def _split(part: Part) -> tuple[list[Any], list[Any]]:
     return [each for trained, _ in pairs for each in trained], [each for _, fixed in pairs for each in fixed]
 
 
-def _from_hdf5(path: Path, model: Part, lambdas: Collection[str]) -> None:
+def _from_hdf5(path: Path, model: Part, lambdas: Collection[str], taken: Collection[LambdaWeights]) -> None:
     try:
-        _assign_all(path, model, lambdas)
+        _assign_all(path, model, lambdas, taken)
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
-        # What stands where names and tensors belong may be anything that HDF5 can hold.
-        raise ModelError(
-            f"{path} does not hold weights as Keras stores them ({line(error, 300)}): copy or download it again"
-        ) from error
+        raise _damaged(path, error) from error
 
 
-def _assign_all(path: Path, model: Part, lambdas: Collection[str]) -> None:
+def _damaged(path: Path, error: Exception) -> ModelError:
+    # What stands where names and tensors belong may be anything that HDF5 can hold.
+    return ModelError(
+        f"{path} does not hold weights as Keras stores them ({line(error, 300)}): copy or download it again"
+    )
+
+
+def _assign_all(path: Path, model: Part, lambdas: Collection[str], taken: Collection[LambdaWeights]) -> None:
     import h5py
 
     with h5py.File(path, "r") as file:
         group = file["model_weights"]
         stored = {name: _weight_names(group[name]) for name in _names(group, "layer_names") if name in group}
+        gone = {(each.group, name) for each in taken for name in each.names}
+        stored = {name: [leaf for leaf in names if (name, leaf) not in gone] for name, names in stored.items()}
         stored = {name: names for name, names in stored.items() if names}
         wanted = {part.name: legacy_order(part) for part in model.children}
         wanted = {name: variables for name, variables in wanted.items() if variables}

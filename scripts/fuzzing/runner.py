@@ -112,12 +112,13 @@ class Runner:
             output.unlink()
             return model
         from converters.lambdas.archive import read_archive
+        from converters.lambdas.era import RescueOptions
         from converters.lambdas.rewrite import rewrite_archive
 
         archive = read_archive(path)
         if case.weights.endswith(".h5"):
             archive = dataclasses.replace(archive, kind="hdf5", path=self.templates.folder / case.weights)
-        return rewrite_archive(dataclasses.replace(archive, elements=100_000), optimizer=True).model
+        return rewrite_archive(dataclasses.replace(archive, elements=100_000), options=RescueOptions()).model
 
 
 def _said(kind: str, message: str) -> str:

@@ -26,17 +26,13 @@ NAMES = (
     "nested_twice", "same_name", "sequential_identity", "sequential_tf_identity", "slice_all", "stop_gradient",
     "tf_identity", "two_branches",
 )  # fmt: skip
-# TensorFlow 1.15 and 2.0 write one version of Keras, and only the second left the mask on a tensor given back.
-AMBIGUOUS = ("tf1.15-py3.7-tf.keras", "tf2.0-py3.7-tf.keras")
-GIVEN_BACK = (
-    "cast", "each_step", "first_of_two", "identity", "identity_pooled", "nested_sequential", "sequential_identity",
-    "two_branches",
-)  # fmt: skip
+# These write one version of Keras, and only the second left the mask on a tensor given back: other marks tell which.
+ALIKE = ("tf1.15-py3.7-tf.keras", "tf2.0-py3.7-tf.keras")
 # Keras 2.3 does not write a Lambda's `mask` down: such a file reads as one without, which is what is assumed.
 UNKNOWABLE = ("tf1.15-py3.7-keras", "mask_function")
 SHARED = ("layer_shared_with_nested", "nested_shared_inner", "nested_twice")
 # Those two could not save a function with a mask argument.
-ABSENT = [(stack, name) for stack in AMBIGUOUS for name in ("mask_argument", "mask_unused")]
+ABSENT = [(stack, name) for stack in ALIKE for name in ("mask_argument", "mask_unused")]
 CASES = [(stack, name) for stack in STACKS for name in NAMES if (stack, name) not in ABSENT]
 SOME = [
     (stack, name)
@@ -60,8 +56,6 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _refusal(stack: str, name: str) -> str | None:
     if name == "mask_function" and (stack, name) != UNKNOWABLE:
         return "it computes a mask for the layers after it"
-    if stack in AMBIGUOUS and name in GIVEN_BACK:
-        return "whether a mask stays with it depends on the version of Keras that wrote the file"
     if name == "same_name" and stack.startswith("keras3"):
         return (
             r"the function 'func', .*--function func='lambda t: \.\.\.', or with --function \w+=\.\.\. for this layer"

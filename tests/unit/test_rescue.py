@@ -17,7 +17,7 @@ from keras import layers, ops
 
 from converters.errors import ModelError, OptionError, OutputError
 from converters.lambdas.rewrite import LambdaRefusedError
-from exporter import load_model, rescue
+from exporter import RescueOptions, load_model, rescue
 from exporter.cli import cbam
 
 SCALE = 2.5
@@ -257,7 +257,7 @@ def test_the_optimizer_is_kept_and_training_goes_on_as_it_would_have(tmp_path: P
     for name in ("first", "second", "head"):
         ours, theirs = again.get_layer(name).kernel, model.get_layer(name).kernel
         np.testing.assert_allclose(np.asarray(ours), np.asarray(theirs), rtol=1e-4, atol=1e-6)
-    dropped = rescue(tmp_path / "old.keras", keep_optimizer=False)
+    dropped = rescue(tmp_path / "old.keras", options=RescueOptions(keep_optimizer=False))
     assert not dropped.model.compiled
     assert dropped.notes == ()
 

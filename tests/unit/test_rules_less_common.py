@@ -119,16 +119,16 @@ REFUSED = [
 
 def test_keras_2_3_multiplies_as_later_versions_do() -> None:
     """Compared with files of Keras 2.3.1 for every pair of axes of 2, 3 and 4 dimensions; here with TensorFlow's."""
-    from converters.lambdas.masks import keeps
+    from converters.lambdas.era import era_of
 
-    assert Era(2, None, keeps_mask=keeps("2.3.1")).is_keras_2_3
-    for version in ("2.2.4-tf", None):
-        assert not Era(2, None, keeps_mask=keeps(version)).is_keras_2_3
+    assert era_of({}, "2.3.1").is_keras_2_3
+    for version in ("2.2.4-tf", "2.2.4", "2.4.0", None):
+        assert not era_of({}, version).is_keras_2_3
     random = np.random.default_rng(0)
     arrays = [random.normal(size=(3, 2, 4, 5)).astype("f"), random.normal(size=(3, 6, 2, 5)).astype("f")]
     inputs = [keras.Input(array.shape[1:]) for array in arrays]
     text = "lambda z: K.batch_dot(z[0], z[1], axes=[3, 3])"
-    made = keras.Model(inputs, _build(text, inputs, Era(2, None, keeps_mask=False)).keras)(arrays)
+    made = keras.Model(inputs, _build(text, inputs, Era(2, None, is_keras_2_3=True)).keras)(arrays)
     np.testing.assert_allclose(np.asarray(made), np.einsum("abcd,aefd->abcef", *arrays), rtol=1e-5, atol=1e-5)
     with pytest.raises(ModelError, match=r"Keras 2\.2 and TensorFlow 1 multiplied in another way"):
         _build(text, inputs, Era(2, None))

@@ -10,9 +10,9 @@ from converters.lambdas.rules.arguments import operand
 from converters.lambdas.rules.refused import reason_against
 from converters.lambdas.rules.table import find_rule
 from converters.lambdas.signature import signature
-from converters.lambdas.values import Closure, Function, Library, RefusedError, Tensor, Value, describe
+from converters.lambdas.values import Closure, Function, LayerObject, Library, RefusedError, Tensor, Value, describe
 
-__all__ = ["CONDITIONS", "choose", "has_attribute"]
+__all__ = ["CONDITIONS", "LAMBDA", "choose", "has_attribute", "lambda_layer"]
 
 Call = Callable[[Value], Value]
 CONDITIONS: Final[Mapping[str, str]] = {
@@ -22,6 +22,7 @@ CONDITIONS: Final[Mapping[str, str]] = {
     "ops.cond": "(pred: test, true_fn: yes, false_fn: no)",
     "K.switch": "(condition: test, then_expression: yes, else_expression: no)",
 }
+LAMBDA: Final = "keras.layers.Lambda"
 _OF_TENSORS: Final = ("shape", "dtype")  # what a tensor has in every version of every library
 
 
@@ -70,3 +71,24 @@ def has_attribute(args: Sequence[Value], kwargs: Mapping[str, Value]) -> bool:
     if len(args) == 2 and not kwargs and isinstance(args[0], Tensor) and args[1] in _OF_TENSORS:
         return True
     raise RefusedError(f"it calls hasattr, which {reason_against('hasattr')}")
+
+
+def lambda_layer(
+    args: Sequence[Value], kwargs: Mapping[str, Value], call: Callable[[Value, Value], Value]
+) -> LayerObject:
+    """A Lambda layer made and called inside a function: `Lambda(lambda y: y * 2)(x)`.
+
+    Raises:
+        RefusedError: it is given more than a function and its output's shape.
+    """
+    given = signature("(function, output_shape: _=None, name: _=None)").bind(args, kwargs)
+    function = given["function"]
+    if not isinstance(function, Closure | Library | Function):
+        raise RefusedError(f"it makes a layer Lambda of {describe(function)}, which is no function that is known")
+
+    def called(builder: Builder, value: Value) -> Value:
+        if builder.masks or not isinstance(value, Tensor) or value.dtype != "float32":
+            raise RefusedError(f"it calls a layer Lambda on {describe(value)}, which Keras may cast or mask")
+        return call(function, value)
+
+    return LayerObject("Lambda", called)

@@ -9,6 +9,7 @@ import numpy as np
 from converters.lambdas.builder import Builder, leaves
 from converters.lambdas.names import dtype_of
 from converters.lambdas.rules.arguments import integer, number, operand
+from converters.lambdas.rules.refused import MAKES_VARIABLE
 from converters.lambdas.rules.settings import floatx
 from converters.lambdas.rules.sizes import array_dtype, filled, fixed, sizes_of, spread, vector
 from converters.lambdas.rules.table import rule
@@ -102,13 +103,31 @@ for _name in _NUMPY.split():
     _number_of(_name)
 
 
-@rule("K.zeros (shape, dtype=None, name: _=None)", "ops.zeros (shape, dtype=None)")
+@rule("K.zeros (shape, dtype=None, name=None)")
+def keras_zeros(builder: Builder, shape: Value, dtype: Value, name: Value) -> Value:
+    return builder.variable(zeros(builder, shape, dtype), name)
+
+
+@rule("K.ones (shape, dtype=None, name=None)")
+def keras_ones(builder: Builder, shape: Value, dtype: Value, name: Value) -> Value:
+    return builder.variable(ones(builder, shape, dtype), name)
+
+
+@rule("K.variable (value, dtype=None, name=None, constraint: _=None)")
+def keras_variable(builder: Builder, value: Value, dtype: Value, name: Value) -> Value:
+    made = array_of(builder, value, floatx(builder) if dtype is None else dtype)
+    if not builder.variables.stored:
+        builder.refuse(f"it calls K.variable, which {MAKES_VARIABLE}")
+    return builder.variable(made, name)
+
+
+@rule("ops.zeros (shape, dtype=None)")
 @rule("tf.zeros (shape, dtype='float32', name: _=None)")
 def zeros(builder: Builder, shape: Value, dtype: Value) -> Value:
     return filled(builder, sizes_of(shape, "shape"), 0, floatx(builder) if dtype is None else array_dtype(dtype))
 
 
-@rule("K.ones (shape, dtype=None, name: _=None)", "ops.ones (shape, dtype=None)")
+@rule("ops.ones (shape, dtype=None)")
 @rule("tf.ones (shape, dtype='float32', name: _=None)")
 def ones(builder: Builder, shape: Value, dtype: Value) -> Value:
     return filled(builder, sizes_of(shape, "shape"), 1, floatx(builder) if dtype is None else array_dtype(dtype))
@@ -182,8 +201,15 @@ def eye(builder: Builder, rows: Value, columns: Value, batch_shape: Value, dtype
     return spread(builder, matrix, [*sizes_of(batch_shape, "batch_shape"), *matrix.shape])
 
 
-@rule("K.eye (size: rows, dtype=None, name: _=None)", "ops.eye (N: rows, M: columns=None, k: diagonal=0, dtype=None)")
-def keras_eye(builder: Builder, rows: Value, columns: Value = None, diagonal: Value = 0, dtype: Value = None) -> Value:
+@rule("K.eye (size: rows, dtype=None, name=None)")
+def backend_eye(builder: Builder, rows: Value, dtype: Value, name: Value) -> Value:
+    return builder.variable(keras_eye(builder, rows, dtype=dtype), name)
+
+
+@rule("ops.eye (N: rows, M: columns=None, k: diagonal=0, dtype=None)")
+def keras_eye(
+    builder: Builder, rows: Value, columns: Value = None, diagonal: Value = 0, dtype: Value = None
+) -> np.ndarray:
     return _eye(builder, rows, columns, diagonal, floatx(builder) if dtype is None else dtype)
 
 

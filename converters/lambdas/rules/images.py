@@ -257,7 +257,12 @@ def crop_or_pad(builder: Builder, x: Value, target_height: Value, target_width: 
 @rule("tf.image.resize_with_pad (image: x, target_height, target_width, method='bilinear', antialias=False)")
 def resize_with_pad(builder: Builder, x: Value, target_height: Value, target_width: Value, **how: Value) -> Value:
     if builder.era.tensorflow != 2 and builder.era.keras < 3:
-        builder.refuse("TensorFlow 1 and 2 sample images at other points, and the file does not tell which it was")
+        if builder.era.tensorflow == 1:
+            builder.refuse("TensorFlow 1 samples images at other points when it resizes with padding")
+        builder.refuse(
+            "TensorFlow 1 and 2 sample images at other points, and the file does not tell which it was; "
+            "cbam rescue --tensorflow 2 tells it"
+        )
     tensor = _images(builder, x)
     size = (_whole(target_height, "target_height"), _whole(target_width, "target_width"))
     if min(size) < 1:

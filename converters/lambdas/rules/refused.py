@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-__all__ = ["GIVES_ANY_SHAPE", "NEVER", "reason_against"]
+__all__ = ["GIVES_ANY_SHAPE", "MAKES_VARIABLE", "NEVER", "reason_against"]
 
 _RANDOM: Final = "draws random numbers"
 _PHASE: Final = "asks whether the model is being trained, which an exported model does not know"
-_STATE: Final = "makes or changes a variable, whose value is not in the function"
+MAKES_VARIABLE: Final = "makes or changes a variable, whose value is not in the function"
 _SETTINGS: Final = "changes the settings of Keras"
 _SESSION: Final = "needs a program that is running"
 _CODE: Final = "runs code of Python while the model runs"
@@ -28,9 +28,9 @@ _REASONS: Final[Mapping[str, str]] = {
     "tf.image.random_contrast tf.image.random_crop tf.image.random_flip_left_right tf.image.random_flip_up_down "
     "tf.image.random_hue tf.image.random_saturation": _RANDOM,
     "K.learning_phase K.in_train_phase K.in_test_phase K.symbolic_learning_phase K.learning_phase_scope": _PHASE,
-    "K.variable K.placeholder K.update K.update_add K.update_sub K.moving_average_update K.set_value "
+    "K.placeholder K.update K.update_add K.update_sub K.moving_average_update K.set_value "
     "K.batch_set_value tf.Variable tf.get_variable tf.placeholder tf.assign tf.assign_add tf.assign_sub "
-    "tf.global_variables_initializer": _STATE,
+    "tf.global_variables_initializer": MAKES_VARIABLE,
     "K.set_floatx K.set_epsilon K.set_image_data_format K.set_image_dim_ordering K.set_learning_phase "
     "K.clear_session K.set_session K.reset_uids K.manual_variable_initialization": _SETTINGS,
     "K.get_session K.eval K.get_value K.batch_get_value K.function tf.Session tf.get_default_graph "

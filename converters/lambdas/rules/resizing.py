@@ -1,7 +1,7 @@
 """Resizing of images, as TensorFlow 1, TensorFlow 2 and Keras sample them.
 
 TensorFlow 1 took the pixel's corner for its position, TensorFlow 2 takes its centre: `tf.image.resize` means the one or
-the other by the era of the file, and K.resize_images changed with TensorFlow 1.14.
+the other by the era of the file, and K.resize_images changed with TensorFlow 1.15.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ _METHODS: Final[Mapping[Any, str]] = {
 }  # fmt: skip
 _NUMBERED: Final = ("bilinear", "nearest", "bicubic", "area")  # ResizeMethod of TensorFlow 1
 _AFRESH: Final = (
-    "; given with --function, tf.compat.v1.image.resize(...) or tf.image.resize(..., antialias=False) would be clear"
+    "; cbam rescue --tensorflow 1 or --tensorflow 2 tells it, and given with --function,"
+    " tf.compat.v1.image.resize(...) or tf.image.resize(..., antialias=False) would be clear"
 )
 
 
@@ -284,8 +285,8 @@ def _enlarged(builder: Builder, images: Array, factors: tuple[int, int], method:
     size = (height * factors[0], width * factors[1])
     if half is None and not _agree(images, size, method):
         builder.refuse(
-            "TensorFlow 1.13 and Keras 2.3 sample images at other points than later versions, and the file does not"
-            f" tell which it was{_AFRESH}"
+            "TensorFlow 1.13 and 1.14 sample images at other points than later versions, and the file does not tell "
+            f"which it was{_AFRESH}"
         )
     if half is False:
         return _by_corners(builder, images, size, method, False)

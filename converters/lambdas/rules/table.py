@@ -31,7 +31,7 @@ MODULES: Final = (
 )  # fmt: skip
 
 # Those that are called with functions, which the evaluator has to call.
-_ASKED: Final = ("tf.cond", "tf1.cond", "ops.cond")
+_ASKED: Final = ("tf.cond", "tf1.cond", "ops.cond", "keras.layers.Lambda")
 
 _NEAR, _LONG = 0.88, 6  # how like a name must be to be suggested, and how long
 
