@@ -31,7 +31,7 @@ IO: Final[Mapping[tuple[str, Precision], tuple[str, ...]]] = {
 
 METHODS: Final[Mapping[str, tuple[str, ...]]] = {
     "tflite": ("minmax", "mse"),
-    "onnx": ("minmax", "entropy", "percentile"),
+    "onnx": ("minmax", "mse", "entropy", "percentile"),
 }
 """By format, how ranges can be found; each is tried unless one is asked for, and the best kept."""
 
