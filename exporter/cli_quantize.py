@@ -26,7 +26,18 @@ def quantisation_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--max-drop",
             type=Share(),
-            help="Keep as few operations in float as it takes to lose at most this share of top-1 decisions.",
+            help="Keep as few operations out of int8 as it takes to change at most this share of top-1 decisions, or "
+            "with --targets to lose at most this much accuracy.",
+        ),
+        click.option(
+            "--keep",
+            type=Choice(("float", "int16", "either")),
+            help="What these compute in; either: what needs fewer, then what is faster.  [default: float]",
+        ),
+        click.option(
+            "--targets",
+            metavar="FILE.npy|folders|own",
+            help="Class numbers in the order of the samples, or an image's folder is its class, or a shipped model's.",
         ),
         click.option("--min-sqnr", type=float, help="Least SQNR in dB, or the exit code is 1.  [default: 20]"),
         click.option("--min-agreement", type=Share(), help="Least share of equal top-1 decisions.  [default: 0.98]"),
@@ -76,7 +87,8 @@ def take_quantisation(given: dict[str, Any]) -> Any:
     changes = {"order": given.pop("channels"), "resize": given.pop("resize")}
     formula = {name: given.pop(name) for name in ("preprocess", "scale", "mean", "std")}
     gates = {"agreement": given.pop("min_agreement"), "sqnr_db": given.pop("min_sqnr")}
-    names = ("calibration", "samples", "seed", "min_samples", "force", "io", "methods", "activations", "max_drop")
+    names = ["calibration", "samples", "seed", "min_samples", "force", "io", "methods", "activations"]
+    names += ["max_drop", "keep", "targets"]
     found = {name: given.pop(name) for name in names}
     return QuantisationOptions(
         **{name: value for name, value in found.items() if value is not None},

@@ -132,9 +132,12 @@ class _Stitched:
 
     def _alike(self, first: Any, second: Any) -> bool:
         """Whether two constants have the same values and scales, so that one of them is enough."""
-        values = [self._data(*each) for each in ((self.model, first), (self.other, second))]
-        scales = [None if each.quantization is None else each.quantization.scale for each in (first, second)]
-        return first.type == second.type and np.array_equal(*values) and np.array_equal(*scales)
+        pairs = [
+            (np.asarray(self._data(model, tensor)), np.asarray(tensor.quantization and tensor.quantization.scale))
+            for model, tensor in ((self.model, first), (self.other, second))
+        ]
+        equal = all(np.array_equal(one, two) for one, two in zip(*pairs, strict=True))
+        return equal and bool(first.type == second.type)
 
     @staticmethod
     def _data(model: Any, tensor: Any) -> Any:

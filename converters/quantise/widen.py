@@ -40,8 +40,12 @@ def widen(path: str, names: Sequence[str]) -> None:
             continue
         for place, name in enumerate(node.input):
             dequantise = makers.get(name)
-            quantise = makers.get(dequantise.input[0]) if _is(dequantise, "DequantizeLinear") else None
-            if not _is(quantise, "QuantizeLinear") or not _made_by(quantise.input[0], makers, island):
+            quantise = makers.get(dequantise.input[0]) if dequantise and _is(dequantise, "DequantizeLinear") else None
+            if (
+                quantise is None
+                or not _is(quantise, "QuantizeLinear")
+                or not _made_by(quantise.input[0], makers, island)
+            ):
                 continue
             node.input[place] = f"{name}__16"
             if node.input[place] not in makers:

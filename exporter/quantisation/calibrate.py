@@ -37,7 +37,9 @@ class CalibratedOnnx:
             for which, see in enumerate((self._observer.limits, self._observer.count)):
                 for place, call in enumerate(batches(samples, size)):
                     given = {spec.name: in_layout(call[spec.name], spec) for spec in artifact.inputs}
-                    values = {name: v for name, v in (session.run_traced(given) | given).items() if v.dtype == "float32"}
+                    values = {
+                        name: v for name, v in (session.run_traced(given) | given).items() if v.dtype == "float32"
+                    }
                     see(values, samples.names[min(place * size, len(samples) - 1)])
                     progress(which * calls // 2 + place + 1, calls)
 

@@ -73,6 +73,12 @@ def layers(plain: Artifact, quantised: Artifact, inputs: Arrays) -> list[Layer]:
     want = {node.output for node in nodes}
     truth, got = _traced(plain, inputs, want), _traced(quantised, inputs, want)
     ratio = {name: _sqnr(truth[name], got[name]) for name in truth.keys() & got.keys()}
+    for node in reversed(nodes):
+        # ONNX Runtime's quantiser takes out an activation and gives its name to what is before it, or the other way.
+        readers = [other for other in nodes if node.output in other.inputs]
+        follows = len(readers) == 1 and readers[0].kind in _FOLLOWING
+        if node.output not in ratio and follows and readers[0].output in ratio:
+            ratio[node.output] = ratio[readers[0].output]
     labels, makers = _labels(nodes), {node.output: node.key for node in nodes}
     found = []
     for node, label in zip(nodes, labels, strict=True):
