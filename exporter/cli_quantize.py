@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from collections.abc import Callable
@@ -119,6 +120,7 @@ def take_quantisation(given: dict[str, Any]) -> Any:
 @click.option(
     "--runtime", "runtimes", multiple=True, type=Choice(tuple(RUNTIMES)), metavar="NAME", help="Verify in this one too."
 )
+@click.option("--report", type=click.Path(path_type=Path), metavar="DIR", help="Also write a page, DIR/index.html.")
 @json_option
 def quantize(model: str | None, as_json: bool, verbose: bool, silent: bool, **given: Any) -> None:
     """Quantise MODEL, check the result and measure it against the float model.
@@ -136,16 +138,29 @@ def quantize(model: str | None, as_json: bool, verbose: bool, silent: bool, **gi
         shapes = given.pop("input_shapes")
         if len({name for name, _ in shapes}) != len(shapes):
             raise OptionError("--input-shape was given twice for the same input")
-        quantisation = take_quantisation(given)
-        run(model, ExportOptions(**given, input_shapes=dict(shapes), quantisation=quantisation), report, as_json)
+        page, quantisation = given.pop("report"), take_quantisation(given)
+        if page is not None:
+            from exporter.report.page import check_folder
+
+            check_folder(page)
+            quantisation = dataclasses.replace(quantisation, profile=True)
+        options = ExportOptions(**given, input_shapes=dict(shapes), quantisation=quantisation)
+        run(model, options, report, as_json, page)
 
 
-def run(model: str | None, options: Any, report: Reporter, as_json: bool) -> None:
-    """Quantise, print, and end with exit code 1 if a gate was missed."""
+def run(model: str | None, options: Any, report: Reporter, as_json: bool, page: Path | None = None) -> None:
+    """Quantise, print, and end with exit code 1 if a gate was missed; `page`: folder of a report to write besides."""
     import exporter.quantisation.flow
 
     result = exporter.quantisation.flow.quantize(model, options, on_step=report.step, on_progress=report.progress)
     report.done()
+    if page is not None:
+        import exporter.report.quantised_page
+        from exporter.report.page import write_report
+        from exporter.report.quantised import quantised_json
+
+        written = write_report(quantised_json(result), page, exporter.report.quantised_page.page)
+        report.line(f"  report: {written}")
     if report.silent:
         for line in (*result.warnings, *exporter.quantisation.flow.failures(result)):
             report.stream.write(f"{line}\n")

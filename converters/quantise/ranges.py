@@ -84,6 +84,10 @@ class Observer:
         """The mean of every tensor by its channels."""
         return {name: seen.total / self._calls for name, seen in self.seen.items()}
 
+    def taken(self) -> dict[str, Range]:
+        """The smallest and largest value of every tensor."""
+        return {name: (seen.low, seen.high) for name, seen in self.seen.items()}
+
     def ranges(self, method: Method, *, levels: int = 255, symmetric: bool = False) -> dict[str, Range]:
         """The range of every tensor.
 

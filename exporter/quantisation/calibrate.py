@@ -47,6 +47,11 @@ class CalibratedOnnx:
         """Write the float file with biases that make up for the rounding of its weights."""
         correct_onnx_biases(source, target, self._observer.means())
 
+    @property
+    def seen(self) -> dict[str, Range]:
+        """The smallest and largest value of every tensor."""
+        return self._observer.taken()
+
     def ranges(self, method: str) -> tuple[dict[str, Range], tuple[str, ...]]:
         """The range of every tensor, and the names of those that had collapsed and were widened, as of `Calibrated`."""
         found = self._observer.ranges("mse" if method == "mse" else "minmax")
@@ -81,6 +86,11 @@ class Calibrated:
         self._observer = observer
         self.corrected = correct_biases(content, observer.means())
         """The float file with biases that make up for the rounding of the weights."""
+
+    @property
+    def seen(self) -> dict[str, Range]:
+        """The smallest and largest value of every tensor."""
+        return self._observer.taken()
 
     def ranges(self, method: str, precision: Precision) -> tuple[dict[str, Range], tuple[str, ...]]:
         """The range of every tensor, and the names of those that had collapsed and were widened.

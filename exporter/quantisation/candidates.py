@@ -15,6 +15,7 @@ import numpy as np
 from converters.artifact import Artifact, Precision, fingerprint_path
 from converters.errors import CbamError, ConversionError, WorkerError
 from converters.quantise.child import Child
+from converters.quantise.ranges import Range
 from converters.settings import ConversionSettings
 from exporter.formats import FORMATS
 from exporter.options import ExportOptions
@@ -49,6 +50,7 @@ class Recipe:
         arguments: of the job, but for the paths of files.
         extra: paths that the job takes besides.
         wide: arguments that it takes where operations are kept in int16.
+        seen: the smallest and largest value of every tensor on the calibration data; of no effect.
     """
 
     job: str
@@ -57,6 +59,7 @@ class Recipe:
     arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     extra: Mapping[str, str] = dataclasses.field(default_factory=dict)
     wide: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    seen: Mapping[str, Range] = dataclasses.field(default_factory=dict)
 
     def key(self) -> str:
         """Equal for what gives equal files."""
@@ -223,7 +226,7 @@ def _tflite(task: Task, form: Form, plain: Artifact, methods: Sequence[str]) -> 
         task.on_step(f"quantising to {task.precision} ({form.name}, {method} ranges)")
         ranges, floored = calibrated.ranges(method, task.precision)
         arguments = {"ranges": ranges, "precision": str(task.precision), "io": task.io}
-        recipe = Recipe("tflite", corrected, plain, arguments, extra, wide)
+        recipe = Recipe("tflite", corrected, plain, arguments, extra, wide, calibrated.seen)
         candidate = Candidate(form, method, None, recipe, floored=floored)
         try:
             yield convert(task, candidate)
@@ -253,7 +256,9 @@ def _onnx(task: Task, form: Form, plain: Artifact, methods: Sequence[str]) -> It
         told, floored = arguments | ({"method": method} if method else {}), tuple[str, ...]()
         if calibrated is not None and method in ("minmax", "mse"):
             told["ranges"], floored = calibrated.ranges(method)
-        yield convert(task, Candidate(form, method, None, Recipe("onnx", source, plain, told, extra), floored=floored))
+        seen = calibrated.seen if calibrated is not None else {}
+        recipe = Recipe("onnx", source, plain, told, extra, seen=seen)
+        yield convert(task, Candidate(form, method, None, recipe, floored=floored))
 
 
 def convert(task: Task, candidate: Candidate, keep: Sequence[str] = (), kept_as: str = "float") -> Candidate:

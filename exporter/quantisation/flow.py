@@ -19,6 +19,7 @@ from exporter.formats import FORMATS
 from exporter.model_run import known_range, run_model
 from exporter.options import ExportOptions
 from exporter.parity.check import Arrays, ParityReport
+from exporter.parity.gates import Gates
 from exporter.pipeline import ExportResult, metadata, trace
 from exporter.publish import check_target, disk_errors, publish, workspace
 from exporter.quantisation import checks, sources
@@ -29,6 +30,7 @@ from exporter.quantisation.lines import lines
 from exporter.quantisation.measure import judge
 from exporter.quantisation.options import CALIBRATED
 from exporter.quantisation.preprocess import Preprocessing, known
+from exporter.quantisation.profile import Profile, profile
 from exporter.quantisation.recorded import compare
 from exporter.quantisation.samples import Division, SampleSet, divide
 from exporter.quantisation.search import Search
@@ -66,6 +68,8 @@ class QuantizeResult(ExportResult):
             operations it does not take (`undelegated`).
         searches: by format, what --max-drop found.
         speeds: by format, one inference of the float file and of the quantised one, here.
+        profiles: by format, what a report draws, where that was asked for.
+        gates: what was asked for.
     """
 
     candidates: dict[str, tuple[Candidate, ...]] = dataclasses.field(default_factory=dict)
@@ -75,6 +79,8 @@ class QuantizeResult(ExportResult):
     facts: dict[str, dict[str, int]] = dataclasses.field(default_factory=dict)
     searches: dict[str, Search] = dataclasses.field(default_factory=dict)
     speeds: dict[str, Speed] = dataclasses.field(default_factory=dict)
+    profiles: dict[str, Profile] = dataclasses.field(default_factory=dict)
+    gates: Gates = dataclasses.field(default_factory=Gates)
 
     @property
     def passed(self) -> bool:
@@ -238,7 +244,7 @@ def _convert_all(
     expected = run_model(traced, ready.verify.arrays)
     choice = run_model(traced, ready.data.choose.arrays) if ready.data is not None else {}
     candidates, contents = dict[str, tuple[Candidate, ...]](), dict[str, Contents]()
-    searches, speeds = dict[str, Search](), dict[str, Speed]()
+    searches, speeds, profiles = dict[str, Search](), dict[str, Speed](), dict[str, Profile]()
     artifacts, facts = list[Artifact](), dict[str, dict[str, int]]()
     reports = list[ParityReport]()
     with workspace(options.output) as folder:
@@ -259,6 +265,10 @@ def _convert_all(
             contents[name] = check(best, chosen.recipe.plain, task.io, *keep)
             on_step(f"timing {best.path.name} beside the float file")
             speeds[name] = compare_speed(chosen.recipe.plain, best)
+            if asked.profile:
+                on_step(f"looking into {best.path.name}")
+                inner_samples = ready.data.choose if ready.data is not None else ready.verify
+                profiles[name] = profile(chosen, best, inner_samples.arrays)
             given, facts[name] = _verify(best, names[name], ready.verify.arrays, expected, (options, on_step))
             artifacts.append(best)
             reports += given
@@ -281,6 +291,8 @@ def _convert_all(
         facts=facts,
         searches=searches,
         speeds=speeds,
+        profiles=profiles,
+        gates=asked.gates,
     )
 
 

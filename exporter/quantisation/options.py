@@ -65,6 +65,7 @@ class QuantisationOptions:
             samples, `folders` (an image's folder is its class), or `own` (a shipped model's test images).
         metric: by which max_drop is judged, from outputs and targets to a figure of which more is better; None:
             accuracy where there are targets, else the share of samples whose top-1 is the float model's.
+        profile: measure besides what a report draws: SQNR along the operations, gates, ranges.
 
     Raises:
         OptionError: on construction, for a value that is not valid.
@@ -84,6 +85,7 @@ class QuantisationOptions:
     keep: str = "float"
     targets: Any = None
     metric: Metric | None = None
+    profile: bool = False
 
     def __post_init__(self) -> None:
         if self.samples is not None and self.samples < 1:

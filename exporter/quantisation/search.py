@@ -1,8 +1,8 @@
 """The fewest operations that must not be in int8 for a quantised file to do what the float model does.
 
 Found by real conversions: operations that lose most come first, their number is doubled until the target is reached
-and then halved down, and at last it is tried without halves, quarters and single ones of what is kept. Every file that was scored is noted in a file
-beside the output, so that a search that was stopped goes on where it was.
+and then halved down, and at last it is tried without halves, quarters and single ones of what is kept. Every file that
+was scored is noted in a file beside the output, so that a search that was stopped goes on where it was.
 """
 
 from __future__ import annotations

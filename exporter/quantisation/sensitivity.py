@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Any, Final
 
 import numpy as np
@@ -38,6 +38,7 @@ class Layer:
         loss_db: how much less that is than the SQNR of the worst of its inputs: what it loses itself.
         after: keys of the operations that it reads.
         follows: it only moves or cuts off what it reads, and so goes with the operation before it.
+        tensor: what its result is called.
     """
 
     key: str
@@ -46,6 +47,7 @@ class Layer:
     loss_db: float
     after: tuple[str, ...]
     follows: bool
+    tensor: str
 
     def to_json(self) -> dict[str, Any]:
         """As it stands in --json; infinite figures are null."""
@@ -71,7 +73,7 @@ def layers(plain: Artifact, quantised: Artifact, inputs: Arrays) -> list[Layer]:
     """
     nodes = _tflite(plain) if plain.format == "tflite" else _onnx(plain)
     want = {node.output for node in nodes}
-    truth, got = _traced(plain, inputs, want), _traced(quantised, inputs, want)
+    truth, got = traced(plain, inputs, want), traced(quantised, inputs, want)
     ratio = {name: _sqnr(truth[name], got[name]) for name in truth.keys() & got.keys()}
     for node in reversed(nodes):
         # ONNX Runtime's quantiser takes out an activation and gives its name to what is before it, or the other way.
@@ -87,12 +89,12 @@ def layers(plain: Artifact, quantised: Artifact, inputs: Arrays) -> list[Layer]:
             own = ratio[node.output]
             after = tuple(makers[name] for name in node.inputs if name in makers)
             loss = 0.0 if math.isinf(own) else min(before, EXACT_DB) - own
-            found.append(Layer(node.key, label, own, loss, after, node.kind in _FOLLOWING))
+            found.append(Layer(node.key, label, own, loss, after, node.kind in _FOLLOWING, node.output))
     return found
 
 
-def _traced(artifact: Artifact, inputs: Arrays, want: set[str]) -> dict[str, np.ndarray]:
-    """Inner tensors in real numbers, over all samples."""
+def traced(artifact: Artifact, inputs: Arrays, want: Set[str]) -> dict[str, np.ndarray]:
+    """Inner tensors in real numbers, over all samples; those of an island of int16 under the names of the whole."""
     parts: dict[str, list[np.ndarray]] = {}
     size = artifact.inputs[0].shape[0] or 1
     with runtime(FORMATS[artifact.format].runtime).open(artifact) as session:
@@ -102,9 +104,11 @@ def _traced(artifact: Artifact, inputs: Arrays, want: set[str]) -> dict[str, np.
             call = {}
             for spec in artifact.inputs:
                 call[spec.name] = to_stored(in_layout(inputs[spec.name][start : start + size], spec), spec)
-            for name, value in session.run_traced(call).items():
-                if name in want:
-                    parts.setdefault(name, []).append(to_real(value, specs[name]).astype(np.float64))
+            given = session.run_traced(call)
+            for name, value in given.items():
+                plain = name if name in want else name.removesuffix("/int16")
+                if plain in want and (plain == name or plain not in given):
+                    parts.setdefault(plain, []).append(to_real(value, specs[name]).astype(np.float64))
     return {name: np.stack(values) for name, values in parts.items()}
 
 

@@ -35,6 +35,8 @@ def quantised_json(result: Any) -> dict[str, Any]:
         "facts": {name: dict(each) for name, each in result.facts.items()},
         "calibration": artifacts[0].metadata.get("calibration"),
         "verified_on": result.verified_on,
+        "gates_asked": {"agreement": result.gates.agreement, "sqnr_db": result.gates.sqnr_db},
+        **({"profiles": {name: each.to_json() for name, each in result.profiles.items()}} if result.profiles else {}),
         "warnings": list(result.warnings),
     }
 
