@@ -27,6 +27,11 @@ _FOLLOWING: Final = frozenset(
 )
 
 
+_STORED: Final = ("_DequantizeLinear_Output__16", "_DequantizeLinear_Output", "/int16", "")
+"""What is behind a tensor's name in a quantised file where it is read: in QDQ form it is stored between two nodes, of
+which the first may also do what an activation did. The same of islands of int16."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Layer:
     """One operation.
@@ -94,7 +99,7 @@ def layers(plain: Artifact, quantised: Artifact, inputs: Arrays) -> list[Layer]:
 
 
 def traced(artifact: Artifact, inputs: Arrays, want: Set[str]) -> dict[str, np.ndarray]:
-    """Inner tensors in real numbers, over all samples; those of an island of int16 under the names of the whole."""
+    """Inner tensors in real numbers as they are stored, over all samples, under the names of the float file."""
     parts: dict[str, list[np.ndarray]] = {}
     size = artifact.inputs[0].shape[0] or 1
     with runtime(FORMATS[artifact.format].runtime).open(artifact) as session:
@@ -105,10 +110,11 @@ def traced(artifact: Artifact, inputs: Arrays, want: Set[str]) -> dict[str, np.n
             for spec in artifact.inputs:
                 call[spec.name] = to_stored(in_layout(inputs[spec.name][start : start + size], spec), spec)
             given = session.run_traced(call)
-            for name, value in given.items():
-                plain = name if name in want else name.removesuffix("/int16")
-                if plain in want and (plain == name or plain not in given):
-                    parts.setdefault(plain, []).append(to_real(value, specs[name]).astype(np.float64))
+            for name in want:
+                stored = next((name + suffix for suffix in _STORED if name + suffix in given), None)
+                if stored is not None:
+                    value = to_real(given[stored], specs[stored])
+                    parts.setdefault(name, []).append(value.astype(np.float64))
     return {name: np.stack(values) for name, values in parts.items()}
 
 
