@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from collections.abc import Callable
@@ -26,7 +27,18 @@ def quantisation_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--max-drop",
             type=Share(),
-            help="Keep as few operations in float as it takes to lose at most this share of top-1 decisions.",
+            help="Keep as few operations out of int8 as it takes to change at most this share of top-1 decisions, or "
+            "with --targets to lose at most this much accuracy.",
+        ),
+        click.option(
+            "--keep",
+            type=Choice(("float", "int16", "either")),
+            help="What these compute in; either: what needs fewer, then what is faster.  [default: float]",
+        ),
+        click.option(
+            "--targets",
+            metavar="FILE.npy|folders|own",
+            help="Class numbers in the order of the samples, or an image's folder is its class, or a shipped model's.",
         ),
         click.option("--min-sqnr", type=float, help="Least SQNR in dB, or the exit code is 1.  [default: 20]"),
         click.option("--min-agreement", type=Share(), help="Least share of equal top-1 decisions.  [default: 0.98]"),
@@ -76,7 +88,8 @@ def take_quantisation(given: dict[str, Any]) -> Any:
     changes = {"order": given.pop("channels"), "resize": given.pop("resize")}
     formula = {name: given.pop(name) for name in ("preprocess", "scale", "mean", "std")}
     gates = {"agreement": given.pop("min_agreement"), "sqnr_db": given.pop("min_sqnr")}
-    names = ("calibration", "samples", "seed", "min_samples", "force", "io", "methods", "activations", "max_drop")
+    names = ["calibration", "samples", "seed", "min_samples", "force", "io", "methods", "activations"]
+    names += ["max_drop", "keep", "targets"]
     found = {name: given.pop(name) for name in names}
     return QuantisationOptions(
         **{name: value for name, value in found.items() if value is not None},
@@ -107,6 +120,7 @@ def take_quantisation(given: dict[str, Any]) -> Any:
 @click.option(
     "--runtime", "runtimes", multiple=True, type=Choice(tuple(RUNTIMES)), metavar="NAME", help="Verify in this one too."
 )
+@click.option("--report", type=click.Path(path_type=Path), metavar="DIR", help="Also write a page, DIR/index.html.")
 @json_option
 def quantize(model: str | None, as_json: bool, verbose: bool, silent: bool, **given: Any) -> None:
     """Quantise MODEL, check the result and measure it against the float model.
@@ -124,16 +138,29 @@ def quantize(model: str | None, as_json: bool, verbose: bool, silent: bool, **gi
         shapes = given.pop("input_shapes")
         if len({name for name, _ in shapes}) != len(shapes):
             raise OptionError("--input-shape was given twice for the same input")
-        quantisation = take_quantisation(given)
-        run(model, ExportOptions(**given, input_shapes=dict(shapes), quantisation=quantisation), report, as_json)
+        page, quantisation = given.pop("report"), take_quantisation(given)
+        if page is not None:
+            from exporter.report.page import check_folder
+
+            check_folder(page)
+            quantisation = dataclasses.replace(quantisation, profile=True)
+        options = ExportOptions(**given, input_shapes=dict(shapes), quantisation=quantisation)
+        run(model, options, report, as_json, page)
 
 
-def run(model: str | None, options: Any, report: Reporter, as_json: bool) -> None:
-    """Quantise, print, and end with exit code 1 if a gate was missed."""
+def run(model: str | None, options: Any, report: Reporter, as_json: bool, page: Path | None = None) -> None:
+    """Quantise, print, and end with exit code 1 if a gate was missed; `page`: folder of a report to write besides."""
     import exporter.quantisation.flow
 
     result = exporter.quantisation.flow.quantize(model, options, on_step=report.step, on_progress=report.progress)
     report.done()
+    if page is not None:
+        import exporter.report.quantised_page
+        from exporter.report.page import write_report
+        from exporter.report.quantised import quantised_json
+
+        written = write_report(quantised_json(result), page, exporter.report.quantised_page.page)
+        report.line(f"  report: {written}")
     if report.silent:
         for line in (*result.warnings, *exporter.quantisation.flow.failures(result)):
             report.stream.write(f"{line}\n")

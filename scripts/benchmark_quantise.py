@@ -83,6 +83,9 @@ def main() -> None:
     parser.add_argument("models", nargs="+", help="zoo names, or .keras files that take the same 28x28x1 digits")
     parser.add_argument("--litert-quantizer", metavar="PYTHON", help="interpreter of an environment that has it")
     parser.add_argument("--precision", action="append", choices=["int8", "int16x8"], help="both by default")
+    parser.add_argument(
+        "--by", metavar="TEXT", default="", help="only converters with this in their name, such as onnx"
+    )
     arguments = parser.parse_args()
     packages = ("tensorflow", "ai-edge-litert", "onnxruntime", "keras")
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in packages)
@@ -90,12 +93,12 @@ def main() -> None:
     print("| model | precision | by | SQNR, dB | top-1 agrees | bytes |\n|---|---|---|---|---|---|")
     for model in arguments.models:
         for precision in arguments.precision or ("int8", "int16x8"):
-            for name, result in rows(model, precision, arguments.litert_quantizer):
+            for name, result in rows(model, precision, arguments.litert_quantizer, arguments.by):
                 print(f"| {Path(model).stem} | {precision} | {name} | {' | '.join(result)} |", flush=True)
 
 
-def rows(model: str, precision: str, other: str | None) -> Iterator[tuple[str, tuple[str, str, str]]]:
-    """Name and figures of every converter."""
+def rows(model: str, precision: str, other: str | None, by: str) -> Iterator[tuple[str, tuple[str, str, str]]]:
+    """Name and figures of every converter with `by` in its name."""
     zoo = ZOO[DEFAULT_MODEL]
     with tempfile.TemporaryDirectory() as named:
         folder = Path(named)
@@ -107,19 +110,23 @@ def rows(model: str, precision: str, other: str | None) -> Iterator[tuple[str, t
         tests = zoo.test_images()
         truth = _truth(model, tests)
         target = folder / "stock.tflite"
-        fault = _process(sys.executable, STOCK, source["saved_model"].path, target, images, precision)
-        yield "TFLiteConverter", fault or _figures("tflite", target, source["tflite"], precision, tests, truth)
-        for update in ("default", "min-max") if other else ():
+        if by in "TFLiteConverter":
+            fault = _process(sys.executable, STOCK, source["saved_model"].path, target, images, precision)
+            yield "TFLiteConverter", fault or _figures("tflite", target, source["tflite"], precision, tests, truth)
+        for update in ("default", "min-max") if other and by in "litert-quantizer, min-max, default" else ():
             target = folder / f"{update}.tflite"
             fault = _process(str(other), LITERT, source["tflite"].path, target, images, precision, update)
             figures = fault or _figures("tflite", target, source["tflite"], precision, tests, truth)
             yield f"litert-quantizer, {update}", figures
-        for scales in ("per-tensor", "per-channel") if precision == "int8" else ():
+        both = precision == "int8" and by in "onnxruntime, per-tensor, per-channel"
+        for scales in ("per-tensor", "per-channel") if both else ():
             target = folder / f"{scales}.onnx"
             fault = _process(sys.executable, ONNXRUNTIME, source["onnx"].path, target, images, scales)
             figures = fault or _figures("onnx", target, source["onnx"], precision, tests, truth)
             yield f"onnxruntime, {scales}", figures
         for name in ("tflite", "onnx") if precision == "int8" else ("tflite",):
+            if by not in f"cbam quantize -f {name}":
+                continue
             yield f"cbam quantize -f {name}", _ours(model, name, precision, (folder, images, tests, truth))
 
 

@@ -13,16 +13,11 @@ from onnx import numpy_helper
 from converters.quantise.correct import STEPS
 
 
-def read_by_products(path: Path) -> set[str]:
-    """Tensors whose means `correct_biases` needs: what convolutions and Gemm read."""
-    return {node.input[0] for node in onnx.load(path).graph.node if node.op_type in ("Conv", "Gemm")}
-
-
 def correct_biases(source: Path, target: Path, means: Mapping[str, np.ndarray]) -> None:
     """Write the float file `source` again with biases that make up for the rounding of its weights to 8 bits.
 
     Args:
-        means: on the calibration data, by channel (axis 1), of the tensors that `read_by_products` names.
+        means: on the calibration data, by channel (axis 1), of what convolutions and Gemm read.
     """
     model = onnx.load(source)
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
@@ -36,9 +31,9 @@ def correct_biases(source: Path, target: Path, means: Mapping[str, np.ndarray]) 
         if shift is None:
             continue
         bias = numpy_helper.to_array(constants[node.input[2]]) if has_bias else np.zeros(len(shift), np.float32)
-        if bias.shape != shift.shape:
+        if bias.size not in (1, len(shift)):  # Gemm adds any shape that broadcasts; one a row is none of a channel
             continue
-        added = numpy_helper.from_array((bias - shift).astype(np.float32), f"{node.output[0]}__corrected")
+        added = numpy_helper.from_array((bias.reshape(-1) - shift).astype(np.float32), f"{node.output[0]}__corrected")
         model.graph.initializer.append(added)
         node.input[:] = [*node.input[:2], added.name]
     used = {name for node in model.graph.node for name in node.input}

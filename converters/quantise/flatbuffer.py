@@ -202,6 +202,29 @@ def drop_unused_codes(model: Any) -> None:
             operation.opcodeIndex = new[operation.opcodeIndex]
 
 
+def drop_unread(model: Any) -> None:
+    """Take out of a `ModelT` the tensors that no operation, input or output has, and empty their buffers."""
+    graph = model.subgraphs[0]
+    used = {int(index) for op in graph.operators for index in (*op.inputs, *op.outputs)}
+    used |= {int(index) for index in (*graph.inputs, *graph.outputs)}
+    used |= {entry.tensorIndex for each in model.signatureDefs or () for entry in (*each.inputs, *each.outputs)}
+    new = {old: place for place, old in enumerate(sorted(used - {-1}))} | {-1: -1}
+    held = {graph.tensors[index].buffer for index in new if index >= 0}
+    for index, tensor in enumerate(graph.tensors):
+        if index not in new and tensor.buffer not in held:
+            model.buffers[tensor.buffer].data = None
+    graph.tensors = [graph.tensors[index] for index in new if index >= 0]
+    for op in graph.operators:
+        op.inputs = np.array([new[int(index)] for index in op.inputs], np.int32)
+        op.outputs = np.array([new[int(index)] for index in op.outputs], np.int32)
+    graph.inputs = np.array([new[int(index)] for index in graph.inputs], np.int32)
+    graph.outputs = np.array([new[int(index)] for index in graph.outputs], np.int32)
+    for each in model.signatureDefs or ():
+        for entry in (*each.inputs, *each.outputs):
+            entry.tensorIndex = new[entry.tensorIndex]
+    drop_unused_codes(model)
+
+
 def add_tensor(model: Any, like: int, suffix: str, values: np.ndarray | None) -> int:
     """Add a float32 tensor to a `ModelT` and give its place.
 

@@ -25,20 +25,23 @@ class Contents:
         operations: how many there are.
         in_float: those that compute in float, by the tensor they give; conversions at inputs and outputs are none.
         smallest_scale: of any quantised tensor; None where there is none.
+        in_int16: int8: those that compute in 16 bits, likewise; in ONNX those that read them.
     """
 
     operations: int
     in_float: tuple[str, ...]
     smallest_scale: float | None
+    in_int16: tuple[str, ...] = ()
 
 
-def check(artifact: Artifact, plain: Artifact, io: str, keep_float: Sequence[str] = ()) -> Contents:
+def check(artifact: Artifact, plain: Artifact, io: str, keep: Sequence[str] = (), kept_as: str = "float") -> Contents:
     """Look through a quantised file.
 
     Args:
         plain: the float file that it was made from; what is no float there keeps its type.
         io: the dtype that inputs and outputs are to have.
-        keep_float: operations, by the tensor (TFLite) or node (ONNX), that were to stay in float.
+        keep: operations, by the tensor (TFLite) or node (ONNX), that were to be kept out of int8.
+        kept_as: what these were to compute in: float or int16.
 
     Raises:
         ConversionError: a dtype that is not the one asked for, at an input, an output or an operation, or a scale below
@@ -48,12 +51,14 @@ def check(artifact: Artifact, plain: Artifact, io: str, keep_float: Sequence[str
     for spec, was in zip((*artifact.inputs, *artifact.outputs), before, strict=True):
         if spec.dtype != (io if was.dtype in _FLOAT else was.dtype):
             raise ConversionError(f"{artifact.path.name}: {spec.name} came out as {spec.dtype}; asked for: {io}")
-    found = _tflite(artifact, mixed=bool(keep_float)) if artifact.format == "tflite" else _onnx(artifact)
-    unasked = [name for name in found.in_float if name not in keep_float]
+    found = _tflite(artifact, mixed=bool(keep)) if artifact.format == "tflite" else _onnx(artifact)
+    asked = {kind: keep if kind == kept_as else () for kind in ("float", "int16")}
+    unasked = [name for name in found.in_float if name not in asked["float"]]
+    unasked += [name for name in found.in_int16 if name not in asked["int16"]]
     if artifact.precision in _STORED and unasked:
         told = ", ".join(unasked[:_TOLD]) + (f" and {len(unasked) - _TOLD} more" if len(unasked) > _TOLD else "")
         raise ConversionError(
-            f"{artifact.path.name}: {len(unasked)} of {found.operations} operations came out in float and not in "
+            f"{artifact.path.name}: {len(unasked)} of {found.operations} operations came out wider and not in "
             f"{artifact.precision}: {told}"
         )
     if found.smallest_scale is not None and found.smallest_scale < SMALLEST_SCALE:
@@ -70,7 +75,8 @@ def _tflite(artifact: Artifact, mixed: bool) -> Contents:
     smallest = min(scales, default=None)
     if artifact.precision in _STORED:
         in_float = tuple(_float_operations(graph, _STORED[artifact.precision], mixed))
-        return Contents(len(graph.operations), in_float, smallest)
+        in_int16 = tuple(_wide_operations(graph)) if artifact.precision is Precision.INT8 else ()
+        return Contents(len(graph.operations), in_float, smallest, in_int16)
     stored = {"fp16": "float16", "dynamic": "int8"}[artifact.precision]
     if not any(tensor.constant and tensor.dtype == stored for op in graph.operations for tensor in op.inputs):
         raise ConversionError(
@@ -92,6 +98,13 @@ def _float_operations(graph: flatbuffer.Graph, stored: str, mixed: bool) -> Iter
         conversion = converts and (at_end or mixed)
         if (types & _FLOAT and not conversion) or (stored == "int16" and "int8" in types and not converts):
             yield operation.outputs[0].name
+
+
+def _wide_operations(graph: flatbuffer.Graph) -> Iterator[str]:
+    """Operations of an int8 file that compute in int16, under the names that they have in it without that."""
+    for operation in graph.operations:
+        if operation.name != "QUANTIZE" and any(tensor.dtype == "int16" for tensor in operation.outputs):
+            yield operation.outputs[0].name.removesuffix("/int16")
 
 
 def _onnx(artifact: Artifact) -> Contents:
@@ -116,7 +129,14 @@ def _onnx(artifact: Artifact) -> Contents:
         for node in nodes
         if node.op_type == "QuantizeLinear" and node.input[1] in constants
     ]
-    return Contents(len(nodes), tuple(_unquantised(nodes, makers)), min(scales, default=None))
+    wide = tuple(
+        node.name
+        for node in nodes
+        for maker in (makers.get(name) for name in node.input)
+        if maker is not None and maker.op_type == "DequantizeLinear" and maker.name.endswith("__16")
+    )
+    in_float = tuple(_unquantised(nodes, makers))
+    return Contents(len(nodes), in_float, min(scales, default=None), tuple(dict.fromkeys(wide)))
 
 
 def _unquantised(nodes: Any, makers: Any) -> Iterator[str]:

@@ -18,9 +18,10 @@ from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType
 
 from converters.artifact import Precision
 from converters.errors import ConversionError
+from converters.quantise.floors import SMALLEST_SCALE
+from converters.quantise.widen import widen
 
 _METHODS: Final = {
-    "minmax": CalibrationMethod.MinMax,
     "entropy": CalibrationMethod.Entropy,
     "percentile": CalibrationMethod.Percentile,
 }
@@ -36,7 +37,9 @@ def quantise(
     samples: str = "",
     method: str = "minmax",
     activations: str = "uint8",
+    ranges: Mapping[str, Sequence[float]] | None = None,
     keep_float: Sequence[str] = (),
+    keep_int16: Sequence[str] = (),
     plain: str = "",
 ) -> dict[str, Any]:
     """Write `target` from the float file `source`; JSON-able in and out.
@@ -45,9 +48,11 @@ def quantise(
         precision: fp16, dynamic or int8.
         io: fp16: dtype of inputs and outputs, float32 or float16.
         samples: int8: an .npz of the calibration calls, by input name with the calls stacked first.
-        method: int8: how ranges are found: minmax, entropy or percentile.
+        method: int8: how ONNX Runtime finds ranges, entropy or percentile, where none are given.
+        ranges: int8: by tensor, what it is stored to hold.
         activations: int8: uint8 or int8; weights are int8, one scale a channel.
         keep_float: names of nodes that are to compute in float.
+        keep_int16: names of nodes that are to hand 16 bits to each other.
         plain: the file before its biases were corrected, from which such nodes take theirs.
     """
     logging.getLogger().setLevel(logging.ERROR)  # the tools advise to preprocess, which the converter has done
@@ -63,19 +68,42 @@ def quantise(
                 source, target, nodes_to_exclude=list(keep_float), weight_type=QuantType.QInt8
             )
         else:
-            quantization.quantize_static(
-                source,
-                target,
-                _Samples(samples),
-                quant_format=QuantFormat.QDQ,
-                per_channel=True,
-                activation_type=_TYPES[activations],
-                weight_type=QuantType.QInt8,
-                calibrate_method=_METHODS[method],
-                nodes_to_exclude=list(keep_float),
-            )
+            _static(source, target, samples, ranges or method, activations, keep_float)
+            widen(target, keep_int16)
     _finish(source, target)
     return {"bytes": Path(target).stat().st_size}
+
+
+def _static(
+    source: str,
+    target: str,
+    samples: str,
+    ranges: Mapping[str, Sequence[float]] | str,
+    activations: str,
+    keep_float: Sequence[str],
+) -> None:
+    """QDQ form, from given ranges or by ONNX Runtime's method of that name."""
+    extra: dict[str, Any] = {"MinimumRealRange": 2 * SMALLEST_SCALE * 255}
+    if isinstance(ranges, str):
+        reader, how = _Samples(samples), _METHODS[ranges]
+    else:
+        reader, how = _Samples(samples, most=1), CalibrationMethod.MinMax  # it is calibrated all the same
+        extra["TensorQuantOverrides"] = {
+            name: [{"quant_type": _TYPES[activations], "rmin": np.float32(low), "rmax": np.float32(high)}]
+            for name, (low, high) in ranges.items()
+        }
+    quantization.quantize_static(
+        source,
+        target,
+        reader,
+        quant_format=QuantFormat.QDQ,
+        per_channel=True,
+        activation_type=_TYPES[activations],
+        weight_type=QuantType.QInt8,
+        calibrate_method=how,
+        nodes_to_exclude=list(keep_float),
+        extra_options=extra,
+    )
 
 
 def _with_own_biases(source: str, plain: str, keep_float: Sequence[str], target: str) -> str:
@@ -119,9 +147,9 @@ def _sort(graph: Any) -> None:
 class _Samples(quantization.CalibrationDataReader):  # type: ignore[misc]  # ONNX Runtime ships no types
     """Hands out the stored calls one by one."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, most: int | None = None) -> None:
         with np.load(path, allow_pickle=False) as stored:
-            self._arrays: Mapping[str, np.ndarray] = {name: stored[name] for name in stored.files}
+            self._arrays: Mapping[str, np.ndarray] = {name: stored[name][:most] for name in stored.files}
         self._left = self._calls()
 
     def _calls(self) -> Iterator[dict[str, np.ndarray]]:

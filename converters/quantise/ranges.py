@@ -26,7 +26,7 @@ _CUTS: Final = np.linspace(1.0, 0.4, 31)
 @dataclasses.dataclass(slots=True)
 class Seen:
     """What one tensor took: its smallest and largest value, how often each BINS-th of that range, and the sum over all
-    calls of its means along the last axis."""
+    calls of its means by channel."""
 
     low: float
     high: float
@@ -38,10 +38,14 @@ class Observer:
     """Looks at every tensor of a float model while it runs on the calibration data, twice.
 
     First `limits` for all samples, then `count` for the same samples again.
+
+    Args:
+        channels: the axis of the channels, by which means are taken; of tensors of one axis, that one.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, channels: int = -1) -> None:
         self.seen: dict[str, Seen] = {}
+        self._channels = channels
         self._calls = 0
 
     def limits(self, tensors: Mapping[str, np.ndarray], sample: str) -> None:
@@ -58,10 +62,16 @@ class Observer:
                     f"on {sample} of the calibration data, which is finite, the model itself computes "
                     f"{'NaN' if np.isnan(value).any() else 'infinity'} in {name!r}; no range could hold that"
                 )
-            mean = value.reshape(-1, value.shape[-1] if value.ndim else 1).mean(axis=0, dtype=np.float64)
+            mean = self._mean(value)
             seen = self.seen.setdefault(name, Seen(low, high, np.zeros(BINS, np.int64), np.zeros(len(mean))))
             seen.total += mean
             seen.low, seen.high = min(seen.low, low), max(seen.high, high)
+
+    def _mean(self, value: np.ndarray) -> np.ndarray:
+        if value.ndim > 1 and self._channels != -1:
+            value = np.moveaxis(value, self._channels, -1)
+        mean: np.ndarray = value.reshape(-1, value.shape[-1] if value.ndim else 1).mean(axis=0, dtype=np.float64)
+        return mean
 
     def count(self, tensors: Mapping[str, np.ndarray], sample: str = "") -> None:
         """Add one call's tensors to the histograms."""
@@ -71,8 +81,12 @@ class Observer:
                 seen.counts += np.histogram(value, BINS, (seen.low, seen.high))[0]
 
     def means(self) -> dict[str, np.ndarray]:
-        """The mean of every tensor by its last axis, the channels."""
+        """The mean of every tensor by its channels."""
         return {name: seen.total / self._calls for name, seen in self.seen.items()}
+
+    def taken(self) -> dict[str, Range]:
+        """The smallest and largest value of every tensor."""
+        return {name: (seen.low, seen.high) for name, seen in self.seen.items()}
 
     def ranges(self, method: Method, *, levels: int = 255, symmetric: bool = False) -> dict[str, Range]:
         """The range of every tensor.

@@ -17,6 +17,7 @@ from tensorflow.lite.python.optimize import calibrator
 from converters.artifact import Precision
 from converters.errors import ConversionError
 from converters.quantise import flatbuffer
+from converters.quantise.stitch import stitch
 
 
 def quantise(
@@ -27,6 +28,8 @@ def quantise(
     precision: str,
     io: str,
     keep_float: Sequence[str] = (),
+    keep_int16: Sequence[str] = (),
+    wide: Mapping[str, Sequence[float]] | None = None,
     plain: str = "",
 ) -> dict[str, Any]:
     """Write `target`, a full-integer form of the float file `source`; JSON-able in and out.
@@ -36,6 +39,8 @@ def quantise(
         precision: int8 or int16x8.
         io: dtype of inputs and outputs: int8, uint8 or float32 for int8; int16 or float32 for int16x8.
         keep_float: tensors whose operation is to compute in float.
+        keep_int16: int8: tensors whose operation is to compute in int16.
+        wide: ranges for that, symmetric.
         plain: the file before its biases were corrected, from which such operations take theirs.
     """
     model = flatbuffer.read(Path(source).read_bytes())
@@ -53,6 +58,9 @@ def quantise(
             output_data_type=tf.as_dtype(io),
             denylisted_nodes=set(keep_float) or None,
         )
+        if keep_int16:
+            flatbuffer.set_ranges(model, {name: (low, high) for name, (low, high) in (wide or {}).items()})
+            content = stitch(bytes(content), _int16x8(flatbuffer.write(model), "int16"), keep_int16)
     if content[4:8] != flatbuffer.IDENTIFIER:
         raise ConversionError("TensorFlow's quantiser gave bytes that are not a TFLite flatbuffer")
     Path(target).write_bytes(content)

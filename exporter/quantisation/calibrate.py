@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Set
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
 from converters.artifact import Artifact, Precision
 from converters.quantise import flatbuffer
 from converters.quantise.correct import correct_biases
-from converters.quantise.floors import floored
+from converters.quantise.correct_onnx import correct_biases as correct_onnx_biases
+from converters.quantise.floors import SMALLEST_SCALE, floored
 from converters.quantise.ranges import LEVELS, Observer, Range
 from exporter.quantisation.measure import in_layout
 from exporter.quantisation.samples import SampleSet
@@ -20,20 +22,42 @@ from exporter.runtimes.onnx_runtime import OnnxRuntime
 Progress = Callable[[int, int], None]
 
 
-def onnx_means(artifact: Artifact, samples: SampleSet, progress: Progress, wanted: Set[str]) -> dict[str, np.ndarray]:
-    """The mean of tensors of a float ONNX artifact by channel (axis 1), over all samples."""
-    total: dict[str, np.ndarray] = {}
-    size = artifact.inputs[0].shape[0] or 1
-    calls = -(-len(samples) // size)
-    with OnnxRuntime().open(artifact) as session:
-        for place, call in enumerate(batches(samples, size)):
-            given = {spec.name: in_layout(call[spec.name], spec) for spec in artifact.inputs}
-            for name, value in (session.run_traced(given) | given).items():
-                if name in wanted and value.ndim > 1:
-                    mean = value.mean(axis=tuple(axis for axis in range(value.ndim) if axis != 1), dtype=np.float64)
-                    total[name] = total.get(name, 0.0) + mean / calls
-            progress(place + 1, calls)
-    return total
+class CalibratedOnnx:
+    """A float ONNX artifact and what its tensors took on the calibration data.
+
+    Raises:
+        ModelError: on construction, the model itself gives NaN or infinity on them.
+    """
+
+    def __init__(self, artifact: Artifact, samples: SampleSet, progress: Progress) -> None:
+        self._observer = Observer(channels=1)
+        size = artifact.inputs[0].shape[0] or 1
+        calls = 2 * -(-len(samples) // size)
+        with OnnxRuntime().open(artifact) as session:
+            for which, see in enumerate((self._observer.limits, self._observer.count)):
+                for place, call in enumerate(batches(samples, size)):
+                    given = {spec.name: in_layout(call[spec.name], spec) for spec in artifact.inputs}
+                    values = {
+                        name: v for name, v in (session.run_traced(given) | given).items() if v.dtype == "float32"
+                    }
+                    see(values, samples.names[min(place * size, len(samples) - 1)])
+                    progress(which * calls // 2 + place + 1, calls)
+
+    def correct(self, source: Path, target: Path) -> None:
+        """Write the float file with biases that make up for the rounding of its weights."""
+        correct_onnx_biases(source, target, self._observer.means())
+
+    @property
+    def seen(self) -> dict[str, Range]:
+        """The smallest and largest value of every tensor."""
+        return self._observer.taken()
+
+    def ranges(self, method: str) -> tuple[dict[str, Range], tuple[str, ...]]:
+        """The range of every tensor, and the names of those that had collapsed and were widened, as of `Calibrated`."""
+        found = self._observer.ranges("mse" if method == "mse" else "minmax")
+        least = 2 * SMALLEST_SCALE * LEVELS[Precision.INT8]
+        narrow = tuple(name for name, (low, high) in found.items() if high - low < least)
+        return found | {name: (found[name][0], found[name][0] + least) for name in narrow}, narrow
 
 
 class Calibrated:
@@ -62,6 +86,11 @@ class Calibrated:
         self._observer = observer
         self.corrected = correct_biases(content, observer.means())
         """The float file with biases that make up for the rounding of the weights."""
+
+    @property
+    def seen(self) -> dict[str, Range]:
+        """The smallest and largest value of every tensor."""
+        return self._observer.taken()
 
     def ranges(self, method: str, precision: Precision) -> tuple[dict[str, Range], tuple[str, ...]]:
         """The range of every tensor, and the names of those that had collapsed and were widened.

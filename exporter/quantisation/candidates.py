@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -15,13 +16,15 @@ from converters.artifact import Artifact, Precision, fingerprint_path
 from converters.errors import CbamError, ConversionError, WorkerError
 from converters.quantise.child import Child
 from converters.quantise.inspect import check
+from converters.quantise.ranges import Range
 from converters.settings import ConversionSettings
 from exporter.formats import FORMATS
 from exporter.options import ExportOptions
 from exporter.parity.check import Arrays
 from exporter.quantisation.forms import MARGIN_DB, Form
-from exporter.quantisation.measure import in_layout, score
-from exporter.quantisation.options import CALIBRATED
+from exporter.quantisation.measure import in_layout, run_real, score, score_of
+from exporter.quantisation.metric import Measure
+from exporter.quantisation.options import CALIBRATED, KEEP
 from exporter.quantisation.samples import Division, SampleSet
 from exporter.quantisation.sources import batches
 from exporter.runtimes.table import runtime
@@ -47,6 +50,8 @@ class Recipe:
         plain: the float file of the form, without any correction for quantising.
         arguments: of the job, but for the paths of files.
         extra: paths that the job takes besides.
+        wide: arguments that it takes where operations are kept in int16.
+        seen: the smallest and largest value of every tensor on the calibration data; of no effect.
     """
 
     job: str
@@ -54,10 +59,12 @@ class Recipe:
     plain: Artifact
     arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     extra: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    wide: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    seen: Mapping[str, Range] = dataclasses.field(default_factory=dict)
 
     def key(self) -> str:
         """Equal for what gives equal files."""
-        return json.dumps([self.job, fingerprint_path(self.source)[0], self.arguments], sort_keys=True)
+        return json.dumps([self.job, fingerprint_path(self.source)[0], self.arguments, self.wide], sort_keys=True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +77,7 @@ class Candidate:
         recipe: how it was made; None where nothing was.
         artifact: the file; None where it could not be made or opened.
         sqnr_db, agreement: against the float model on the samples set aside for the choice.
+        value: what a search judges by, on the same samples: the metric that was asked for, else agreement.
         floored: tensors whose range had collapsed and was widened.
         fault: why there is no artifact.
     """
@@ -80,6 +88,7 @@ class Candidate:
     recipe: Recipe | None = None
     sqnr_db: float = float("-inf")
     agreement: float = 0.0
+    value: float = 0.0
     floored: tuple[str, ...] = ()
     fault: str = ""
 
@@ -121,6 +130,7 @@ class Task:
     runtimes: tuple[str, ...]
     on_step: Step
     progress: Progress
+    measure: Measure | None = None
     made: dict[Path, Artifact] = dataclasses.field(default_factory=dict)
 
     @property
@@ -210,11 +220,15 @@ def _tflite(task: Task, form: Form, plain: Artifact, methods: Sequence[str]) -> 
     extra = {"plain": str(plain.path)}
     corrected = plain.path.with_name(f"{plain.path.stem}-corrected.tflite")
     corrected.write_bytes(calibrated.corrected)
+    wide = dict[str, Any]()
+    if task.options.quantisation.keep != KEEP[0]:
+        wide["wide"] = calibrated.ranges("minmax", Precision.INT16X8)[0]
     for method in methods:
         task.on_step(f"quantising to {task.precision} ({form.name}, {method} ranges)")
         ranges, floored = calibrated.ranges(method, task.precision)
         arguments = {"ranges": ranges, "precision": str(task.precision), "io": task.io}
-        candidate = Candidate(form, method, None, Recipe("tflite", corrected, plain, arguments, extra), floored=floored)
+        recipe = Recipe("tflite", corrected, plain, arguments, extra, wide, calibrated.seen)
+        candidate = Candidate(form, method, None, recipe, floored=floored)
         try:
             yield convert(task, candidate)
         except WorkerError as error:
@@ -222,11 +236,10 @@ def _tflite(task: Task, form: Form, plain: Artifact, methods: Sequence[str]) -> 
 
 
 def _onnx(task: Task, form: Form, plain: Artifact, methods: Sequence[str]) -> Iterator[Candidate]:
-    from converters.quantise.correct_onnx import correct_biases, read_by_products
-    from exporter.quantisation.calibrate import onnx_means
+    from exporter.quantisation.calibrate import CalibratedOnnx
 
-    source, extra = plain.path, dict[str, str]()
-    arguments = {"precision": str(task.precision), "io": task.io}
+    calibrated, source, extra = None, plain.path, dict[str, str]()
+    arguments: dict[str, Any] = {"precision": str(task.precision), "io": task.io}
     if task.precision is Precision.INT8:
         assert task.data is not None
         samples = task.folder / "calibration.npz"
@@ -235,25 +248,31 @@ def _onnx(task: Task, form: Form, plain: Artifact, methods: Sequence[str]) -> It
         extra = {"samples": str(samples), "plain": str(plain.path)}
         source = plain.path.with_name(f"{plain.path.stem}-corrected.onnx")
         task.on_step(f"calibrating on {task.data.calibrate.described} ({form.name})")
-        means = onnx_means(plain, task.data.calibrate, task.progress, read_by_products(plain.path))
-        correct_biases(plain.path, source, means)
+        calibrated = CalibratedOnnx(plain, task.data.calibrate, task.progress)
+        calibrated.correct(plain.path, source)
         arguments["activations"] = task.options.quantisation.activations
     for method in methods:
         how = f", {method} ranges" if method else ""
         task.on_step(f"quantising to {task.precision} ({form.name}{how})")
-        told = arguments | ({"method": method} if method else {})
-        yield convert(task, Candidate(form, method, None, Recipe("onnx", source, plain, told, extra)))
+        told, floored = arguments | ({"method": method} if method else {}), tuple[str, ...]()
+        if calibrated is not None and method in ("minmax", "mse"):
+            told["ranges"], floored = calibrated.ranges(method)
+        seen = calibrated.seen if calibrated is not None else {}
+        recipe = Recipe("onnx", source, plain, told, extra, seen=seen)
+        yield convert(task, Candidate(form, method, None, recipe, floored=floored))
 
 
-def convert(task: Task, candidate: Candidate, keep_float: Sequence[str] = ()) -> Candidate:
+def convert(task: Task, candidate: Candidate, keep: Sequence[str] = (), kept_as: str = "float") -> Candidate:
     """Have the child make the candidate's file by its recipe.
 
     Args:
-        keep_float: operations that are to compute in float, as the job names them.
+        keep: operations that are not to compute in int8, as the job names them.
+        kept_as: what they compute in instead: float or int16.
     """
     recipe = candidate.recipe
     assert recipe is not None
-    kept = "-" + hashlib.sha256("\0".join(keep_float).encode()).hexdigest()[:12] if keep_float else ""
+    kept = "-" + hashlib.sha256("\0".join((kept_as, *keep)).encode()).hexdigest()[:12] if keep else ""
+    wide = recipe.wide if kept_as == "int16" else {}
     path = recipe.source.with_name(
         f"{recipe.source.stem}-{candidate.method or task.precision}{kept}{recipe.source.suffix}"
     )
@@ -261,9 +280,10 @@ def convert(task: Task, candidate: Candidate, keep_float: Sequence[str] = ()) ->
         recipe.job,
         source=str(recipe.source),
         target=str(path),
-        keep_float=list(keep_float),
+        **({f"keep_{kept_as}": list(keep)} if keep else {}),
         **recipe.arguments,
         **recipe.extra,
+        **wide,
     )
     plain = recipe.plain
     if task.format == "tflite":
@@ -329,8 +349,10 @@ def scored(task: Task, candidate: Candidate) -> Candidate:
         return dataclasses.replace(candidate, sqnr_db=0.0)
     try:
         with runtime(FORMATS[task.format].runtime).open(candidate.artifact) as session:
-            inputs = task.data.choose.arrays
-            decibels, share = score(session, candidate.artifact, inputs, task.expected)
+            given = run_real(session, candidate.artifact, task.data.choose.arrays)
     except ConversionError as error:
         return dataclasses.replace(candidate, artifact=None, fault=str(error))
-    return dataclasses.replace(candidate, sqnr_db=decibels, agreement=share)
+    decibels, share = score_of(given, task.expected)
+    # What cannot be compared at all is not shown to the metric of a user.
+    value = share if task.measure is None else -math.inf if decibels == -math.inf else task.measure(given)
+    return dataclasses.replace(candidate, sqnr_db=decibels, agreement=share, value=value)

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+
 from converters.artifact import Artifact, Precision, fingerprint_path
 from converters.errors import CalibrationError, OptionError, OutputError, RuntimeUnavailableError
 from converters.quantise.child import Child
@@ -17,18 +19,21 @@ from exporter.formats import FORMATS
 from exporter.model_run import known_range, run_model
 from exporter.options import ExportOptions
 from exporter.parity.check import Arrays, ParityReport
+from exporter.parity.gates import Gates
 from exporter.pipeline import ExportResult, metadata, trace
 from exporter.publish import check_target, disk_errors, publish, workspace
 from exporter.quantisation import checks, sources
 from exporter.quantisation.candidates import Candidate, Progress, Step, Task, make
 from exporter.quantisation.forms import forms
+from exporter.quantisation.goal import check_formats, find, given_targets, measure, with_folders
 from exporter.quantisation.lines import lines
 from exporter.quantisation.measure import judge
 from exporter.quantisation.options import CALIBRATED
 from exporter.quantisation.preprocess import Preprocessing, known
+from exporter.quantisation.profile import Profile, profile
 from exporter.quantisation.recorded import compare
 from exporter.quantisation.samples import Division, SampleSet, divide
-from exporter.quantisation.search import Search, search
+from exporter.quantisation.search import Search
 from exporter.quantisation.speed import Speed
 from exporter.quantisation.speed import compare as compare_speed
 from exporter.runtimes.table import RUNTIMES, runtime
@@ -63,6 +68,8 @@ class QuantizeResult(ExportResult):
             operations it does not take (`undelegated`).
         searches: by format, what --max-drop found.
         speeds: by format, one inference of the float file and of the quantised one, here.
+        profiles: by format, what a report draws, where that was asked for.
+        gates: what was asked for.
     """
 
     candidates: dict[str, tuple[Candidate, ...]] = dataclasses.field(default_factory=dict)
@@ -72,6 +79,8 @@ class QuantizeResult(ExportResult):
     facts: dict[str, dict[str, int]] = dataclasses.field(default_factory=dict)
     searches: dict[str, Search] = dataclasses.field(default_factory=dict)
     speeds: dict[str, Speed] = dataclasses.field(default_factory=dict)
+    profiles: dict[str, Profile] = dataclasses.field(default_factory=dict)
+    gates: Gates = dataclasses.field(default_factory=Gates)
 
     @property
     def passed(self) -> bool:
@@ -159,16 +168,22 @@ def _prepare(model: Any, options: ExportOptions, on_step: Step, on_progress: Pro
             f"{options.precision} needs samples like those that {source.origin} will see: give --calibration PATH, a "
             f"folder of images, a .npy or .npz file, or a TFRecord file"
         )
+    check_formats(asked, len(traced.outputs))
+    targets = given_targets(asked, own=asked.calibration is None)
     spec = traced.inputs[0]
     zoo_tests = None
     if zoo is not None:
         images = zoo.test_images()
         names = tuple(f"test image {place}" for place in range(len(images)))
         zoo_tests = SampleSet({spec.name: images}, f"{len(images)} test images of {zoo.name}", names)
+        if asked.targets is not None and asked.calibration is None:
+            zoo_tests = dataclasses.replace(zoo_tests, targets=zoo.test_labels().astype(np.int64))
     if asked.calibration is not None:
         on_step("reading the calibration data")
-        wanted = sources.Wanted(tuple(traced.inputs), preprocess, seed=asked.seed)
+        wanted = sources.Wanted(tuple(traced.inputs), preprocess, seed=asked.seed, targets=targets)
         every = sources.read(asked.calibration, wanted, on_progress)
+        classes = options.labels or (source.zoo.labels if source.zoo else None)
+        every = with_folders(every, asked, classes, traced.outputs[0].shape[-1] if traced.outputs[0].shape else None)
     elif zoo is not None:
         images = zoo.calibration_images()
         names = tuple(f"calibration image {place}" for place in range(len(images)))
@@ -182,7 +197,8 @@ def _prepare(model: Any, options: ExportOptions, on_step: Step, on_progress: Pro
     _check(every, source, traced, preprocess, (options, warnings.append))
     cast = {spec.name: every.arrays[spec.name].astype(spec.dtype) for spec in traced.inputs}
     every = dataclasses.replace(every, arrays=cast)
-    data = divide(every, asked.samples, asked.seed, zoo_tests)
+    held = zoo_tests if asked.targets is None or asked.calibration is None else None
+    data = divide(every, asked.samples, asked.seed, held)
     return _Known(source, traced, preprocess, data, data.verify, tuple(warnings))
 
 
@@ -228,25 +244,31 @@ def _convert_all(
     expected = run_model(traced, ready.verify.arrays)
     choice = run_model(traced, ready.data.choose.arrays) if ready.data is not None else {}
     candidates, contents = dict[str, tuple[Candidate, ...]](), dict[str, Contents]()
-    searches, speeds = dict[str, Search](), dict[str, Speed]()
+    searches, speeds, profiles = dict[str, Search](), dict[str, Speed](), dict[str, Profile]()
     artifacts, facts = list[Artifact](), dict[str, dict[str, int]]()
     reports = list[ParityReport]()
     with workspace(options.output) as folder:
         for name in options.formats:
             here = tuple(each for each in names[name] if not RUNTIMES[each].emulated)
             inner = _inner(folder, name)
-            task = Task(name, options, settings, inner, child, ready.data, choice, here, on_step, on_progress)
+            judge_by = measure(asked, ready.data.choose) if ready.data is not None else None
+            task = Task(name, options, settings, inner, child, ready.data, choice, here, on_step, on_progress, judge_by)
             candidates[name] = tuple(make(task, forms(source, traced, options, name, on_step)))
-            chosen, keep = candidates[name][0], list[str]()
+            chosen, kept = candidates[name][0], None
             path = folder / FORMATS[name].file_name(source.name, options.precision)
             if asked.max_drop is not None:
-                searches[name] = search(task, chosen, asked.max_drop, options.output / f".{path.name}.search.json")
-                chosen, keep = searches[name].candidate, [*searches[name].keys]
-            best = _complete(task, chosen, path)
+                searches[name] = kept = find(task, chosen, choice, options.output / path.name)
+                chosen = kept.candidate
+            best = _complete(task, chosen, path, kept)
             assert chosen.recipe is not None
-            contents[name] = check(best, chosen.recipe.plain, task.io, keep)
+            keep = (kept.keys, kept.wish.kept_as) if kept is not None else ()
+            contents[name] = check(best, chosen.recipe.plain, task.io, *keep)
             on_step(f"timing {best.path.name} beside the float file")
             speeds[name] = compare_speed(chosen.recipe.plain, best)
+            if asked.profile:
+                on_step(f"looking into {best.path.name}")
+                inner_samples = ready.data.choose if ready.data is not None else ready.verify
+                profiles[name] = profile(chosen, best, inner_samples.arrays)
             given, facts[name] = _verify(best, names[name], ready.verify.arrays, expected, (options, on_step))
             artifacts.append(best)
             reports += given
@@ -269,6 +291,8 @@ def _convert_all(
         facts=facts,
         searches=searches,
         speeds=speeds,
+        profiles=profiles,
+        gates=asked.gates,
     )
 
 
@@ -289,10 +313,12 @@ def _metadata(ready: _Known, options: ExportOptions) -> dict[str, Any]:
     return made
 
 
-def _complete(task: Task, best: Candidate, path: Path) -> Artifact:
+def _complete(task: Task, best: Candidate, path: Path, kept: Search | None) -> Artifact:
     """The chosen file under its name, with everything that is known of it inside."""
     assert best.artifact is not None
-    told = {"quantisation": {**best.to_json(), "io": task.io, "lines": lines(best.artifact)}}
+    told: dict[str, Any] = {"quantisation": {**best.to_json(), "io": task.io, "lines": lines(best.artifact)}}
+    if kept is not None:
+        told["quantisation"]["kept"] = {kept.wish.kept_as: [each.layer.label for each in kept.kept]}
     if best.form.lowered is not None:
         told["lowered"] = dict(best.form.lowered)
     settings = dataclasses.replace(task.settings, metadata={**task.settings.metadata, **told})
@@ -342,7 +368,10 @@ def failures(result: QuantizeResult) -> Iterator[str]:
     """Why it did not pass, a line each."""
     for name, found in result.searches.items():
         if not found.reached:
-            yield f"{name}: --max-drop is not reached with all operations in float; --io float32 spares the outputs too"
+            yield (
+                f"{name}: --max-drop is not reached with all operations in {found.wish.kept_as}; expected "
+                f"{found.wish.told}; --io float32 spares inputs and outputs too"
+            )
     for report in result.reports:
         for name, verdict in report.outputs.items():
             if verdict.reason:

@@ -41,8 +41,12 @@ def judge(
 
 
 def score(session: Session, artifact: Artifact, inputs: Arrays, expected: Arrays) -> tuple[float, float]:
+    """SQNR in dB and agreement as a share, as `score_of`."""
+    return score_of(run_real(session, artifact, inputs), expected)
+
+
+def score_of(given: Arrays, expected: Arrays) -> tuple[float, float]:
     """SQNR in dB and agreement as a share, of the worst output each; what cannot be compared counts as -inf and 0."""
-    given = run_real(session, artifact, inputs)
     decibels, shares = [], []
     for name, array in expected.items():
         got = given.get(name)

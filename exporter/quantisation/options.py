@@ -9,6 +9,7 @@ from typing import Any, Final
 from converters.artifact import Precision
 from converters.errors import OptionError, closest
 from exporter.parity.gates import Gates
+from exporter.quantisation.metric import Metric
 from exporter.quantisation.preprocess import Preprocessing
 
 FEWEST: Final = 10
@@ -31,9 +32,12 @@ IO: Final[Mapping[tuple[str, Precision], tuple[str, ...]]] = {
 
 METHODS: Final[Mapping[str, tuple[str, ...]]] = {
     "tflite": ("minmax", "mse"),
-    "onnx": ("minmax", "entropy", "percentile"),
+    "onnx": ("minmax", "mse", "entropy", "percentile"),
 }
 """By format, how ranges can be found; each is tried unless one is asked for, and the best kept."""
+
+KEEP: Final = ("float", "int16", "either")
+"""What operations that must not be in int8 can compute in."""
 
 CALIBRATED: Final = (Precision.INT8, Precision.INT16X8)
 
@@ -54,8 +58,14 @@ class QuantisationOptions:
         methods: how ranges are found; empty: each that the format has.
         activations: ONNX int8: uint8 or int8.
         gates: the least agreement and SQNR.
-        max_drop: the largest share of samples whose top-1 may change (0.005 is 0.5%), reached by keeping as few
-            operations as possible in float; None: nothing is kept.
+        max_drop: the largest share of samples whose top-1 may change (0.005 is 0.5%), or by how much the metric may
+            fall, reached by keeping as few operations as possible in float or int16; None: nothing is kept.
+        keep: what these compute in: float, int16, or either: what needs fewer of them, then what is faster.
+        targets: what the model should say to each sample, for `metric`: an array or .npy file in the order of the
+            samples, `folders` (an image's folder is its class), or `own` (a shipped model's test images).
+        metric: by which max_drop is judged, from outputs and targets to a figure of which more is better; None:
+            accuracy where there are targets, else the share of samples whose top-1 is the float model's.
+        profile: measure besides what a report draws: SQNR along the operations, gates, ranges.
 
     Raises:
         OptionError: on construction, for a value that is not valid.
@@ -72,6 +82,10 @@ class QuantisationOptions:
     activations: str = "uint8"
     gates: Gates = dataclasses.field(default_factory=Gates)
     max_drop: float | None = None
+    keep: str = "float"
+    targets: Any = None
+    metric: Metric | None = None
+    profile: bool = False
 
     def __post_init__(self) -> None:
         if self.samples is not None and self.samples < 1:
@@ -84,6 +98,13 @@ class QuantisationOptions:
             raise OptionError(f"--activations takes uint8 or int8; got {self.activations!r}")
         if self.max_drop is not None and not 0 <= self.max_drop < 1:
             raise OptionError(f"--max-drop takes a share from 0 to below 100%; got {self.max_drop:.2%}")
+        if self.keep not in KEEP:
+            raise OptionError(f"--keep takes {', '.join(KEEP[:-1])} or {KEEP[-1]}; got {self.keep!r}")
+        if self.metric is not None and self.targets is None:
+            raise OptionError("a metric compares outputs with targets; give these too")
+        for given, name in ((self.targets is not None, "--targets"), (self.keep != KEEP[0], "--keep")):
+            if given and self.max_drop is None:
+                raise OptionError(f"{name} is for --max-drop, which was not asked for")
         every = dict.fromkeys(method for methods in METHODS.values() for method in methods)
         for method in self.methods:
             if method not in every:

@@ -30,12 +30,14 @@ class SampleSet:
         described: what they are, in words.
         names: of each sample, for messages (a file's name, or its number).
         pixels: whether they were made from images here, by a known formula.
+        targets: what the model should say to each, samples first; None where that is not known.
     """
 
     arrays: Arrays = dataclasses.field(repr=False)
     described: str
     names: tuple[str, ...] = dataclasses.field(repr=False)
     pixels: bool = False
+    targets: np.ndarray | None = dataclasses.field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -43,7 +45,9 @@ class SampleSet:
     def take(self, places: np.ndarray) -> SampleSet:
         """Those samples only."""
         arrays = {name: array[places] for name, array in self.arrays.items()}
-        return dataclasses.replace(self, arrays=arrays, names=tuple(self.names[place] for place in places))
+        targets = None if self.targets is None else self.targets[places]
+        names = tuple(self.names[place] for place in places)
+        return dataclasses.replace(self, arrays=arrays, names=names, targets=targets)
 
     def to_json(self) -> dict[str, Any]:
         """Hash, count and ranges, as they stand in the sidecar."""

@@ -1,8 +1,8 @@
-"""The fewest operations that must stay in float for a quantised file to decide as the float model does.
+"""The fewest operations that must not be in int8 for a quantised file to do what the float model does.
 
 Found by real conversions: operations that lose most come first, their number is doubled until the target is reached
-and then halved down, and at last each one that is kept is tried without. Every file that was scored is noted in a file
-beside the output, so that a search that was stopped goes on where it was.
+and then halved down, and at last it is tried without halves, quarters and single ones of what is kept. Every file that
+was scored is noted in a file beside the output, so that a search that was stopped goes on where it was.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -25,8 +26,25 @@ PROBES: Final = 16
 
 
 @dataclasses.dataclass(frozen=True)
+class Wish:
+    """What is to be reached, and how.
+
+    Attributes:
+        target: the least value (`Candidate.value`) on the samples for the choice.
+        told: the same in words.
+        kept_as: what operations that are kept compute in: float or int16.
+        measured: of the metric that values are of, its name and what the float model has; None: agreement.
+    """
+
+    target: float
+    told: str
+    kept_as: str = "float"
+    measured: tuple[str, float] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class Kept:
-    """An operation that stays in float, and what that costs: bytes, and time as a factor of the file without it."""
+    """An operation that is kept, and what that costs: bytes, and time as a factor of the file without it."""
 
     layer: Layer
     extra_bytes: int
@@ -42,27 +60,40 @@ class Search:
     """What was found.
 
     Attributes:
+        wish: what was asked for.
         candidate: the file that was kept.
         layers: every operation of the graph with its loss in the file that is all integers.
-        kept: those in float.
+        kept: those that are not in int8.
         keys: the same with what follows them, as the converter knows them.
         conversions: how many files were made for it.
+        known: how many more were known from a search that was stopped.
         reached: whether the target was.
     """
 
+    wish: Wish
     candidate: Candidate
     layers: tuple[Layer, ...]
-    kept: tuple[Kept, ...]
-    keys: tuple[str, ...]
-    conversions: int
-    reached: bool
+    kept: tuple[Kept, ...] = ()
+    keys: tuple[str, ...] = ()
+    conversions: int = 0
+    known: int = 0
+    reached: bool = True
+
+    @property
+    def rank(self) -> tuple[bool, int, float]:
+        """The less the better: reached, with fewer operations, at less cost in time."""
+        return not self.reached, len(self.kept), math.prod(each.slower for each in self.kept)
 
     def to_json(self) -> dict[str, Any]:
         """As it stands in --json."""
+        name, of_float = self.wish.measured or ("agreement", 1.0)
         return {
+            "metric": {"name": name, "float": of_float, "quantised": self.candidate.value, "least": self.wish.target},
             "layers": [each.to_json() for each in self.layers],
-            "kept_in_float": [each.to_json() for each in self.kept],
+            "kept_as": self.wish.kept_as,
+            "kept": [each.to_json() for each in self.kept],
             "conversions": self.conversions,
+            "known_before": self.known,
             "reached": self.reached,
         }
 
@@ -70,30 +101,38 @@ class Search:
 class _Scores:
     """Scores of kept sets, noted on disk as they are found."""
 
-    def __init__(self, task: Task, candidate: Candidate, note: Path, every: Sequence[Layer]) -> None:
-        self.task, self.candidate, self.note, self.every = task, candidate, note, every
+    def __init__(self, task: Task, candidate: Candidate, wish: Wish, note: Path, every: Sequence[Layer]) -> None:
+        self.task, self.candidate, self.wish, self.note, self.every = task, candidate, wish, note, every
         assert task.data is not None
         assert candidate.recipe is not None
-        given = [candidate.recipe.key(), task.io, task.data.choose.to_json()["sha256"]]
+        judged = None if task.measure is None else task.measure.key()
+        given = [candidate.recipe.key(), task.io, task.data.choose.to_json()["sha256"], wish.kept_as, judged]
         self.key = hashlib.sha256(json.dumps(given).encode()).hexdigest()
-        self.conversions = 0
-        self.known: dict[str, list[float]] = {}
+        self.conversions = self.used = 0
+        self.found: dict[str, list[float]] = {}
+        self.before: dict[str, list[float]] = {}
         try:
             stored = json.loads(note.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return
         if isinstance(stored, dict) and stored.get("key") == self.key and "scores" in stored:
-            self.known = dict(stored["scores"])
+            self.before = dict(stored["scores"])
 
-    def good(self, keep: Sequence[Layer], target: float) -> bool:
-        """Whether the target is reached with these in float, and not by luck: SQNR must be no worse for it."""
+    def good(self, keep: Sequence[Layer]) -> bool:
+        """Whether the target is reached with these kept, and not by luck: SQNR must be no worse for it."""
         name = json.dumps(sorted(each.key for each in keep))
-        if name not in self.known:
+        if name not in self.found and name in self.before:
+            self.found[name] = self.before[name]
+            self.used += 1
+        if name not in self.found:
             made = self.make(keep)
-            self.known[name] = [made.agreement, made.sqnr_db if made.artifact is not None else 0.0]
-            self.note.write_text(json.dumps({"key": self.key, "scores": self.known}), encoding="utf-8")
-        agreement, decibels = self.known[name]
-        return agreement >= target and decibels >= self.candidate.sqnr_db
+            self.found[name] = [made.value, made.sqnr_db] if made.artifact is not None else [-math.inf, -math.inf]
+            partial = self.note.with_name(f"{self.note.name}.partial")
+            text = json.dumps({"key": self.key, "scores": self.before | self.found})
+            partial.write_text(text, encoding="utf-8")
+            os.replace(partial, self.note)
+        value, decibels = self.found[name]
+        return value >= self.wish.target and decibels >= self.candidate.sqnr_db
 
     def keys(self, keep: Sequence[Layer]) -> tuple[str, ...]:
         """The operations and what only moves or cuts off their results."""
@@ -104,18 +143,18 @@ class _Scores:
         return tuple(found)
 
     def make(self, keep: Sequence[Layer]) -> Candidate:
-        """The file with these in float; one that is refused agrees on nothing."""
+        """The file with these kept; one that is refused reaches nothing."""
         self.conversions += 1
-        self.task.on_step(f"quantising with {len(keep)} operations in float")
+        self.task.on_step(f"quantising with {len(keep)} operations in {self.wish.kept_as}")
         try:
-            made = convert(self.task, self.candidate, self.keys(keep))
+            made = convert(self.task, self.candidate, self.keys(keep), self.wish.kept_as)
         except ConversionError as error:
             return dataclasses.replace(self.candidate, artifact=None, agreement=0.0, fault=str(error))
         return scored(self.task, made)
 
 
-def search(task: Task, candidate: Candidate, max_drop: float, note: Path) -> Search:
-    """Keep as few operations in float as it takes for at most `max_drop` of the decisions to change.
+def search(task: Task, candidate: Candidate, wish: Wish, note: Path) -> Search:
+    """Keep as few operations out of int8 as the target takes.
 
     Args:
         candidate: the best file that is all integers.
@@ -126,44 +165,49 @@ def search(task: Task, candidate: Candidate, max_drop: float, note: Path) -> Sea
     assert task.data is not None
     probes = {name: array[:PROBES] for name, array in task.data.choose.arrays.items()}
     task.on_step(f"measuring what each operation of {candidate.name} loses")
-    every = layers(candidate.recipe.plain, candidate.artifact, probes)
-    target = 1 - max_drop
-    if candidate.agreement >= target:
-        return Search(candidate, tuple(every), (), (), 0, True)
-    scores = _Scores(task, candidate, note, every)
-    ranked = sorted((each for each in every if _counts(each)), key=lambda each: each.loss_db, reverse=True)
-    count = _enough(ranked, scores, target)
+    every = tuple(layers(candidate.recipe.plain, candidate.artifact, probes))
+    if candidate.value >= wish.target:
+        return Search(wish, candidate, every)
+    scores = _Scores(task, candidate, wish, note, every)
+    # Those whose loss is not known come last: only all together must reach what the float file reaches.
+    ranked = [each for each in every if not each.follows]
+    ranked.sort(key=lambda each: each.loss_db if math.isfinite(each.sqnr_db) else -math.inf, reverse=True)
+    count = _enough(ranked, scores)
     if count is None:
-        return Search(candidate, tuple(every), (), (), scores.conversions, False)
-    keep = ranked[:count]
-    for each in reversed(ranked[:count]):
-        without = [other for other in keep if other is not each]
-        if without and scores.good(without, target):
-            keep = without
+        return Search(wish, candidate, every, conversions=scores.conversions, known=scores.used, reached=False)
+    keep = _pruned(ranked[:count], scores)
     best = scores.make(keep)
     kept = tuple(_cost(scores, best, keep, each) for each in keep)
     note.unlink(missing_ok=True)
-    return Search(best, tuple(every), kept, scores.keys(keep), scores.conversions, True)
+    return Search(wish, best, every, kept, scores.keys(keep), scores.conversions, scores.used)
 
 
-def _counts(layer: Layer) -> bool:
-    return math.isfinite(layer.sqnr_db) and not layer.follows
-
-
-def _enough(ranked: Sequence[Layer], scores: _Scores, target: float) -> int | None:
+def _enough(ranked: Sequence[Layer], scores: _Scores) -> int | None:
     """How many of the first are enough: doubled until they are, then halved down; None where all are not."""
     low, high = 0, 1
-    while not scores.good(ranked[:high], target):
+    while not scores.good(ranked[:high]):
         if high >= len(ranked):
             return None
         low, high = high, min(2 * high, len(ranked))
     while high - low > 1:
         middle = (low + high) // 2
-        if scores.good(ranked[:middle], target):
+        if scores.good(ranked[:middle]):
             high = middle
         else:
             low = middle
     return high
+
+
+def _pruned(keep: Sequence[Layer], scores: _Scores) -> Sequence[Layer]:
+    """The same without those that it goes without: halves are tried first, then quarters, at last each one."""
+    size = len(keep) // 2
+    while size:
+        for start in reversed(range(0, len(keep), size)):
+            without = [*keep[:start], *keep[start + size :]]
+            if without and scores.good(without):
+                keep = without
+        size //= 2
+    return keep
 
 
 def _cost(scores: _Scores, best: Candidate, keep: Sequence[Layer], each: Layer) -> Kept:

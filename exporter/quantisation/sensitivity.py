@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Any, Final
 
 import numpy as np
@@ -27,6 +27,11 @@ _FOLLOWING: Final = frozenset(
 )
 
 
+_STORED: Final = ("_DequantizeLinear_Output__16", "_DequantizeLinear_Output", "/int16", "")
+"""What is behind a tensor's name in a quantised file where it is read: in QDQ form it is stored between two nodes, of
+which the first may also do what an activation did. The same of islands of int16."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Layer:
     """One operation.
@@ -38,6 +43,7 @@ class Layer:
         loss_db: how much less that is than the SQNR of the worst of its inputs: what it loses itself.
         after: keys of the operations that it reads.
         follows: it only moves or cuts off what it reads, and so goes with the operation before it.
+        tensor: what its result is called.
     """
 
     key: str
@@ -46,6 +52,7 @@ class Layer:
     loss_db: float
     after: tuple[str, ...]
     follows: bool
+    tensor: str
 
     def to_json(self) -> dict[str, Any]:
         """As it stands in --json; infinite figures are null."""
@@ -71,8 +78,14 @@ def layers(plain: Artifact, quantised: Artifact, inputs: Arrays) -> list[Layer]:
     """
     nodes = _tflite(plain) if plain.format == "tflite" else _onnx(plain)
     want = {node.output for node in nodes}
-    truth, got = _traced(plain, inputs, want), _traced(quantised, inputs, want)
+    truth, got = traced(plain, inputs, want), traced(quantised, inputs, want)
     ratio = {name: _sqnr(truth[name], got[name]) for name in truth.keys() & got.keys()}
+    for node in reversed(nodes):
+        # ONNX Runtime's quantiser takes out an activation and gives its name to what is before it, or the other way.
+        readers = [other for other in nodes if node.output in other.inputs]
+        follows = len(readers) == 1 and readers[0].kind in _FOLLOWING
+        if node.output not in ratio and follows and readers[0].output in ratio:
+            ratio[node.output] = ratio[readers[0].output]
     labels, makers = _labels(nodes), {node.output: node.key for node in nodes}
     found = []
     for node, label in zip(nodes, labels, strict=True):
@@ -81,12 +94,12 @@ def layers(plain: Artifact, quantised: Artifact, inputs: Arrays) -> list[Layer]:
             own = ratio[node.output]
             after = tuple(makers[name] for name in node.inputs if name in makers)
             loss = 0.0 if math.isinf(own) else min(before, EXACT_DB) - own
-            found.append(Layer(node.key, label, own, loss, after, node.kind in _FOLLOWING))
+            found.append(Layer(node.key, label, own, loss, after, node.kind in _FOLLOWING, node.output))
     return found
 
 
-def _traced(artifact: Artifact, inputs: Arrays, want: set[str]) -> dict[str, np.ndarray]:
-    """Inner tensors in real numbers, over all samples."""
+def traced(artifact: Artifact, inputs: Arrays, want: Set[str]) -> dict[str, np.ndarray]:
+    """Inner tensors in real numbers as they are stored, over all samples, under the names of the float file."""
     parts: dict[str, list[np.ndarray]] = {}
     size = artifact.inputs[0].shape[0] or 1
     with runtime(FORMATS[artifact.format].runtime).open(artifact) as session:
@@ -96,9 +109,12 @@ def _traced(artifact: Artifact, inputs: Arrays, want: set[str]) -> dict[str, np.
             call = {}
             for spec in artifact.inputs:
                 call[spec.name] = to_stored(in_layout(inputs[spec.name][start : start + size], spec), spec)
-            for name, value in session.run_traced(call).items():
-                if name in want:
-                    parts.setdefault(name, []).append(to_real(value, specs[name]).astype(np.float64))
+            given = session.run_traced(call)
+            for name in want:
+                stored = next((name + suffix for suffix in _STORED if name + suffix in given), None)
+                if stored is not None:
+                    value = to_real(given[stored], specs[stored])
+                    parts.setdefault(name, []).append(value.astype(np.float64))
     return {name: np.stack(values) for name, values in parts.items()}
 
 

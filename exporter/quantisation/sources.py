@@ -30,12 +30,26 @@ _MANY: Final = 5000  # samples drawn from a larger set before any is decoded
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Wanted:
-    """What the samples are for: the model's inputs, its formula from pixels or None, and the draw of a large set."""
+    """What the samples are for: the model's inputs, its formula from pixels or None, and the draw of a large set; and
+    what the model should say to each of them, in their order, where that is known."""
 
     inputs: tuple[TensorSpec, ...]
     preprocess: Preprocessing | None
     most: int = _MANY
     seed: int = 0
+    targets: np.ndarray | None = None
+
+    def targets_of(self, places: Any, count: int) -> np.ndarray | None:
+        """The targets of the samples at these places of `count`.
+
+        Raises:
+            CalibrationError: there are not as many as samples.
+        """
+        if self.targets is None:
+            return None
+        if len(self.targets) != count:
+            raise CalibrationError(f"{len(self.targets)} targets for {count} samples; expected one for each")
+        return np.asarray(self.targets[places])
 
     @property
     def image(self) -> TensorSpec:
@@ -132,7 +146,8 @@ def _from_arrays(arrays: Mapping[str, Any], wanted: Wanted, named: str, single: 
             found[name] = _formula(found[name], wanted.inputs[0], wanted.preprocess)
             pixels = True
     names = tuple(f"sample {place}" for place in places)
-    return SampleSet(found, f"{len(names)} samples of {named}", names, pixels)
+    targets = wanted.targets_of(places, next(iter(counts.values())))
+    return SampleSet(found, f"{len(names)} samples of {named}", names, pixels, targets)
 
 
 def _formula(array: np.ndarray, spec: TensorSpec, preprocess: Preprocessing) -> np.ndarray:
@@ -187,7 +202,8 @@ def _from_records(path: Path, wanted: Wanted) -> SampleSet:
         raise CalibrationError(f"{path}: is empty; expected 100 samples or more")
     names = tuple(f"record {index}" for index in range(count))
     stacked = {name: np.stack(each) for name, each in arrays.items()}
-    return SampleSet(stacked, f"{count} records of {path.name}", names, wanted.preprocess is not None)
+    targets = wanted.targets_of(slice(None), count)
+    return SampleSet(stacked, f"{count} records of {path.name}", names, wanted.preprocess is not None, targets)
 
 
 def _feature(path: Path, index: int, features: Any, spec: TensorSpec, wanted: Wanted) -> np.ndarray:
@@ -212,13 +228,14 @@ def _feature(path: Path, index: int, features: Any, spec: TensorSpec, wanted: Wa
 
 def _from_images(folder: Path, files: Sequence[Path], wanted: Wanted, progress: Progress) -> SampleSet:
     spec = wanted.image
-    chosen = [files[place] for place in _draw(len(files), wanted)]
+    places = _draw(len(files), wanted)
+    chosen, targets = [files[place] for place in places], wanted.targets_of(places, len(files))
     arrays = []
     for index, file in enumerate(chosen, 1):
         arrays.append(_image(file, str(file), wanted))
         progress(index, len(chosen))
     names = tuple(file.relative_to(folder).as_posix() for file in chosen)
-    return SampleSet({spec.name: np.stack(arrays)}, f"{len(chosen)} images of {folder.name}", names, True)
+    return SampleSet({spec.name: np.stack(arrays)}, f"{len(chosen)} images of {folder.name}", names, True, targets)
 
 
 def _image(file: Any, named: str, wanted: Wanted) -> np.ndarray:

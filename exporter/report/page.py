@@ -6,7 +6,7 @@ import json
 import os
 import string
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any, Final
@@ -16,16 +16,15 @@ from exporter.report.background import background, causes
 from exporter.report.checks import checks, matrix, short_names, summary
 from exporter.report.images import attention, flips
 from exporter.report.layers import along_layers, gates
-from exporter.report.markup import and_list, join, tag, worst
+from exporter.report.markup import Html, and_list, join, tag, worst
 
 PAGE: Final = "index.html"
 RESULT: Final = "result.json"
-_MARK: Final = '<meta name="generator" content="cbam verify">'
+_MARK: Final = '<meta name="generator" content="cbam '
 
 
 def page(result: Mapping[str, Any], source: str | None = RESULT) -> str:
     """The page of a result as `cbam verify --json` prints it. `source`: the file with that JSON beside it, or None."""
-    template = resources.files("exporter.report").joinpath("templates", "verification.html").read_text(encoding="utf-8")
     sections = {
         "verdict": summary(result),
         "matrix": matrix(result),
@@ -37,21 +36,42 @@ def page(result: Mapping[str, Any], source: str | None = RESULT) -> str:
         "gates": gates(result),
         "background": background(result),
     }
-    shown = {name: part for name, part in sections.items() if part is not None}
-    links = (tag("li", tag("a", _TITLES[name], href=f"#{name}")) for name in shown)
-    whence = (" from ", tag("a", source, href=source)) if source else ()
     names = list(short_names(result).values())
     subject = and_list(names) if len(names) <= 3 else f"{len(names)} artifacts"
     reference = result["reference"]
+    title = f"{worst(row['verdict'] for row in result['verification'])}: {subject} against {reference['name']}"
+    line = f"against {reference['against']} of {reference['name']}, {reference['source']}"
+    return document("verify", (title, f"Parity of {subject}", line), sections, _TITLES, source)
+
+
+def document(
+    command: str,
+    words: tuple[str, str, str],
+    sections: Mapping[str, Html | None],
+    titles: Mapping[str, str],
+    source: str | None,
+) -> str:
+    """A whole page.
+
+    Args:
+        command: of `cbam`, that it is by.
+        words: its title, its heading, and the line below that.
+        sections: by anchor, in their order; None is left out.
+        titles: of the links to them.
+        source: the file beside it with what it shows, or None.
+    """
+    template = resources.files("exporter.report").joinpath("templates", "verification.html").read_text(encoding="utf-8")
+    shown = {name: part for name, part in sections.items() if part is not None}
+    links = (tag("li", tag("a", titles[name], href=f"#{name}")) for name in shown)
+    whence = (" from ", tag("a", source, href=source)) if source else ()
+    title, heading, line = words
     return string.Template(template).substitute(
-        generator=_MARK,
-        title=tag(
-            "title", f"{worst(row['verdict'] for row in result['verification'])}: {subject} against {reference['name']}"
-        ),
-        heading=tag("h1", f"Parity of {subject}"),
-        line=tag("p", f"against {reference['against']} of {reference['name']}, {reference['source']}", class_="quiet"),
+        generator=f'{_MARK}{command}">',
+        title=tag("title", title),
+        heading=tag("h1", heading),
+        line=tag("p", line, class_="quiet"),
         links=tag("ul", *links),
-        source=tag("p", "Made by cbam verify", *whence, ". Nothing on this page is loaded from anywhere else."),
+        source=tag("p", f"Made by cbam {command}", *whence, ". Nothing on this page is loaded from anywhere else."),
         sections=join(shown.values(), "\n"),
     )
 
@@ -88,14 +108,15 @@ def check_folder(folder: Path) -> None:
         raise OutputError(f"{folder / RESULT}: a file that this tool did not write; move it, or give another --report")
 
 
-def write_report(result: Mapping[str, Any], folder: Path) -> Path:
-    """Write `index.html` and `result.json`, each under a temporary name first, and give the page's path.
+def write_report(result: Mapping[str, Any], folder: Path, render: Callable[[Mapping[str, Any]], str] = page) -> Path:
+    """Write `index.html`, as `render` makes it of the result, and `result.json`, each under a temporary name first, and
+    give the page's path.
 
     Raises:
         OutputError: something else stands there, or it cannot be written.
     """
     check_folder(folder)
-    text = page(result)
+    text = render(result)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _replace(folder / PAGE, text)

@@ -25,6 +25,7 @@ def quantised_json(result: Any) -> dict[str, Any]:
             name: {
                 "operations": each.operations,
                 "in_float": list(each.in_float),
+                "in_int16": list(each.in_int16),
                 "smallest_scale": each.smallest_scale,
             }
             for name, each in result.contents.items()
@@ -34,6 +35,8 @@ def quantised_json(result: Any) -> dict[str, Any]:
         "facts": {name: dict(each) for name, each in result.facts.items()},
         "calibration": artifacts[0].metadata.get("calibration"),
         "verified_on": result.verified_on,
+        "gates_asked": {"agreement": result.gates.agreement, "sqnr_db": result.gates.sqnr_db},
+        **({"profiles": {name: each.to_json() for name, each in result.profiles.items()}} if result.profiles else {}),
         "warnings": list(result.warnings),
     }
 
@@ -57,6 +60,7 @@ def print_quantised(out: Console, result: Any) -> None:
                     out.print(Text(f"  {name}: {verdict.reason} in {report.runtime}"), soft_wrap=True)
         contents = result.contents[artifact.format]
         text = f"  {artifact.size:,} bytes; {contents.operations} operations, {len(contents.in_float)} of them in float"
+        text += f", {len(contents.in_int16)} in int16" if contents.in_int16 else ""
         facts = result.facts[artifact.format]
         text += f"; {facts['undelegated']} not taken by XNNPACK" if "undelegated" in facts else ""
         text += f"; arena of TFLite Micro {facts['arena_bytes']:,} bytes" if "arena_bytes" in facts else ""
@@ -77,19 +81,21 @@ def _speed(speed: Any) -> str:
 
 
 def _print_search(out: Console, found: Any) -> None:
-    """What was kept in float, and what it costs."""
+    """What was kept out of int8, and what it costs."""
+    kind, text = found.wish.kept_as, f"--max-drop asks for {found.wish.told}"
     if not found.reached:
-        out.print(
-            Text(
-                "  --max-drop is NOT reached with all operations in float; --io float32 spares the outputs too",
-                style="bold red",
-            )
-        )
+        text += f", which is NOT reached with all operations in {kind}; --io float32 spares inputs and outputs too"
+        out.print(Text(f"  {text}", style="bold red"), soft_wrap=True)
     elif not found.kept:
-        out.print(Text("  --max-drop is reached without any operation in float"))
+        out.print(Text(f"  {text}: reached without any operation in {kind}"), soft_wrap=True)
+    else:
+        known = f", {found.known} more known from before" if found.known else ""
+        text += f": reached with {len(found.kept)} operations in {kind} ({found.conversions} conversions{known})"
+        out.print(Text(f"  {text}"), soft_wrap=True)
     for each in found.kept:
         cost = f"{each.extra_bytes:+,} bytes, {each.slower:.2f} times the time without it"
-        out.print(Text(f"  in float: {each.layer.label} (lost {each.layer.loss_db:.1f} dB): {cost}"), soft_wrap=True)
+        lost = f"lost {each.layer.loss_db:.1f} dB"
+        out.print(Text(f"  in {kind}: {each.layer.label} ({lost}): {cost}"), soft_wrap=True)
 
 
 def _candidates(made: Any) -> Table:
