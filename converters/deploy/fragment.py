@@ -29,6 +29,8 @@ _WIDE: Final = 256
 """Channels from which rows of C numbers are long enough."""
 _FEW: Final = 1024
 """Pixels below which short rows cost less than the nodes that would make them longer."""
+_MANY: Final = 4096
+"""Pixels from which the mean over few channels goes by way of a matrix product."""
 _TILED: Final = 65_536
 """Weights up to which the MLP itself gives its gate repeated for a row."""
 _SMALL: Final = 2048
@@ -60,15 +62,22 @@ class Fragment:
 
     block: Block
 
-    def nodes(self, names: tuple[str, str, str], values: Values, dtype: str, opset: int) -> tuple[list[Any], list[Any]]:
+    def nodes(
+        self, names: tuple[str, str, str], values: Values, how: tuple[str, int], *, mean: bool = False
+    ) -> tuple[list[Any], list[Any]]:
         """Nodes and initialisers.
 
         Args:
             names: of the map it takes as (1, C, H, W), of the same as (1, H, W, C), and of that it gives,
                 (1, H, W, C). What is within begins with the last.
-            values: gives the weights in float64; dtype: the type to compute in.
+            values: gives the weights in float64.
+            how: the type to compute in, and the operator set.
+            mean: give the mean over the map instead of it, (1, C). The product with the spatial gate and its mean are
+                one product of a vector and a matrix.
         """
-        return _Emitter(self.block, names, values, (dtype, opset)).emit()
+        emitter = _Emitter(self.block, names, values, how)
+        emitter.mean() if mean else emitter.whole()
+        return emitter.nodes, emitter.initialisers
 
 
 class _Emitter:
@@ -77,8 +86,8 @@ class _Emitter:
         self._first, self._last, self._output = names
         self._values = values
         self._dtype, self._opset = how
-        self._nodes: list[Any] = []
-        self._initialisers: list[Any] = []
+        self.nodes: list[Any] = []
+        self.initialisers: list[Any] = []
         height, width = block.height, block.width
         assert height is not None
         assert width is not None
@@ -89,30 +98,50 @@ class _Emitter:
         short = block.channels < _WIDE and self._pixels >= _FEW
         self._repeats = max(repeats, default=1) if short else 1
 
-    def emit(self) -> tuple[list[Any], list[Any]]:
-        block, channels, repeats = self._block, self._block.channels, self._repeats
-        whole = *self._size, channels
-        # Between two of its Reshapes, or ONNX Runtime moves the Transpose in front of the block through all of it.
-        x = self._reshape(self._last, *whole) if repeats == 1 or block.residual or block.order == "parallel" else ""
-        refined, gate = x, None
-        if block.channel is not None:
-            gate = self._channel(block.channel)
-            if repeats > 1:
-                rows = self._reshape(self._last, self._pixels // repeats, repeats * channels)
-                refined = self._reshape(self._node("Mul", rows, gate), *whole)
-            else:
-                refined = self._node("Mul", x, gate)
-        result = refined
+    def whole(self) -> None:
+        """The block's result, (1, H, W, C)."""
+        x, refined, gate = self._refined()
+        block, result = self._block, refined
         if block.spatial is not None:
             spatial = self._spatial(block.spatial, x if block.order == "parallel" else refined)
             result = self._product((x, refined), gate, spatial)
         elif block.residual:
             result = self._node("Add", refined, x)
-        self._node("Reshape", result, self._whole(1, *whole), output=self._output)
-        return self._nodes, self._initialisers
+        self._node("Reshape", result, self._whole(1, *self._size, block.channels), output=self._output)
+
+    def mean(self) -> None:
+        """Its mean over the map, (1, C)."""
+        x, refined, _ = self._refined()
+        block, matrix = self._block, (self._pixels, self._block.channels)
+        equal = self._constant(np.full((1, self._pixels), 1 / self._pixels))
+        if block.spatial is None:
+            made = self._node("Gemm", equal, self._reshape(refined, *matrix))
+        else:
+            spatial = self._spatial(block.spatial, x if block.order == "parallel" else refined)
+            total = self._node("Gemm", self._reshape(spatial, 1, self._pixels), self._reshape(refined, *matrix))
+            # Gemm's own factor is a float32 whatever it computes in.
+            made = self._node("Mul", total, self._constant(np.asarray(1 / self._pixels)))
+        if block.residual:
+            made = self._node("Add", made, self._node("Gemm", equal, self._reshape(x, *matrix)))
+        self.nodes[-1].output[0] = self._output
+        assert made == self.nodes[-1].name
+
+    def _refined(self) -> tuple[str, str, str | None]:
+        """The block's input (H, W, C), the same times the channel gate, and that gate."""
+        block, channels, repeats = self._block, self._block.channels, self._repeats
+        whole = *self._size, channels
+        # Between two of its Reshapes, or ONNX Runtime moves the Transpose in front of the block through all of it.
+        x = self._reshape(self._last, *whole) if repeats == 1 or block.residual or block.order == "parallel" else ""
+        if block.channel is None:
+            return x, x, None
+        gate = self._channel(block.channel)
+        if repeats == 1:
+            return x, self._node("Mul", x, gate), gate
+        rows = self._reshape(self._last, self._pixels // repeats, repeats * channels)
+        return x, self._reshape(self._node("Mul", rows, gate), *whole), gate
 
     def _product(self, maps: tuple[str, str], gate: str | None, spatial: str) -> str:
-        """The second of the maps (H, W, C) times the spatial gate (H, W, 1), and the first added if that is asked for."""
+        """The second map (H, W, C) times the spatial gate (H, W, 1), and the first added to it if that is asked for."""
         (x, refined), channels, residual = maps, self._block.channels, self._block.residual
         if channels < _NARROW and residual and gate is not None:  # x (1 + c s)
             once = gate
@@ -174,14 +203,14 @@ class _Emitter:
         """(H, W, C) -> (H, W, 1)."""
         height, width = self._size
         kernel, bias = folded(gate, Weigh(self._values, "float64"))
-        maps = [self._pooled(seen, pool, 2) for pool in gate.pools]
+        maps = [self._pooled(seen, pool) for pool in gate.pools]
         if self._pixels <= _DENSE:
             stacked = self._reshape(self._stacked(maps), 1, len(maps) * self._pixels)
             logits = self._gemm(stacked, _matrix(kernel, self._size), bias)
         elif height <= _LOW:
             logits = self._along_width(self._stacked(maps), kernel, bias)
         else:
-            logits = self._in_strips(maps, kernel, bias)
+            return self._in_strips(maps, kernel, bias, gate.gate)
         return self._reshape(self._gate(gate.gate, logits), height, width, 1)
 
     def _stacked(self, maps: list[str]) -> str:
@@ -196,8 +225,8 @@ class _Emitter:
             inputs.append(self._constant(np.broadcast_to(bias, (height,))))
         return self._node("Conv", *inputs, kernel_shape=[1, size], pads=[0, (size - 1) // 2, 0, size // 2])
 
-    def _in_strips(self, maps: list[str], kernel: Array, bias: Array | None) -> str:
-        """Maps (H, W) -> (1, strips, rows, W): strips of rows are channels of depthwise convolutions."""
+    def _in_strips(self, maps: list[str], kernel: Array, bias: Array | None, kind: str) -> str:
+        """Maps (H, W) -> the gate (H, W, 1): strips of rows are channels of depthwise convolutions."""
         height, width = self._size
         cut = strips(height, len(kernel), len(maps))
         rows = self._node("Concat", *maps, self._constant(np.zeros((1, width))), axis=0)
@@ -213,20 +242,27 @@ class _Emitter:
             sums.append(self._node("Conv", *inputs, group=len(kernels), kernel_shape=kernel.shape[:2], pads=pads))
         made = self._node("Add", *sums) if len(sums) == 2 else sums[0]
         if len(cut.convolutions[0]) == 2:
-            made = self._sum(self._reshape(made, 2, cut.count * cut.height, width), keepdims=0)
+            made = self._sum(self._reshape(made, 2, cut.count * cut.height * width))
+        made = self._reshape(self._gate(kind, made), cut.count * cut.height, width, 1)
         if cut.count * cut.height == height:
             return made
-        made = self._reshape(made, cut.count * cut.height, width)
-        return self._node("Slice", made, self._whole(0), self._whole(height), self._whole(0))
+        return self._node("Gather", made, self._whole(*range(height)), axis=0)  # as Slice does, in a third of the time
 
-    def _pooled(self, of: str, pool: str, axis: int) -> str:
+    def _pooled(self, of: str, pool: str) -> str:
+        """(H, W, C) -> (H, W)."""
+        channels = self._block.channels
+        if pool == "avg" and channels < _NARROW and self._pixels >= _MANY:
+            row = self._constant(np.full((1, channels), 1 / channels))
+            made = self._node("Gemm", row, self._reshape(of, self._pixels, channels), transB=1)
+            return self._reshape(made, *self._size)
         kind = {"avg": "ReduceMean", "max": "ReduceMax"}[pool]
         if self._opset >= 18:
-            return self._node(kind, of, self._whole(axis), keepdims=0)
-        return self._node(kind, of, axes=[axis], keepdims=0)
+            return self._node(kind, of, self._whole(2), keepdims=0)
+        return self._node(kind, of, axes=[2], keepdims=0)
 
-    def _sum(self, of: str, keepdims: int = 1) -> str:
-        return self._node("ReduceSum", of, self._whole(0), keepdims=keepdims)
+    def _sum(self, of: str) -> str:
+        """(2, n) -> (1, n), by a product: a sum over rows takes longer, and no activation is fused into it."""
+        return self._node("Gemm", self._constant(np.ones((1, 2))), of)
 
     def _gate(self, kind: str, logits: str) -> str:
         if kind == "linear":
@@ -241,8 +277,8 @@ class _Emitter:
     def _node(self, kind: str, *inputs: str, output: str | None = None, **attributes: Any) -> str:
         from onnx import helper
 
-        name = output or f"{self._output}/{kind}_{len(self._nodes)}"
-        self._nodes.append(helper.make_node(kind, list(inputs), [name], name=name, **attributes))
+        name = output or f"{self._output}/{kind}_{len(self.nodes)}"
+        self.nodes.append(helper.make_node(kind, list(inputs), [name], name=name, **attributes))
         return name
 
     def _constant(self, value: Array) -> str:
@@ -257,8 +293,8 @@ class _Emitter:
     def _initialiser(self, value: Any) -> str:
         from onnx import numpy_helper
 
-        name = f"{self._output}/constant_{len(self._initialisers)}"
-        self._initialisers.append(numpy_helper.from_array(value, name))
+        name = f"{self._output}/constant_{len(self.initialisers)}"
+        self.initialisers.append(numpy_helper.from_array(value, name))
         return name
 
 

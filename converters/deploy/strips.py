@@ -38,8 +38,8 @@ class Strips:
     kernel_size: int
 
     def rows(self, pieces: Sequence[int]) -> NDArray[np.int64]:
-        """The rows that each strip of these maps reads, (len(pieces) * count, height + k - 1), where all maps and then a
-        row of zeros lie below one another."""
+        """The rows that each strip of these maps reads, (len(pieces) * count, height + k - 1), where all maps and a row
+        of zeros lie below one another."""
         first = np.arange(self.count)[:, None] * self.height - (self.kernel_size - 1) // 2
         rows = first + np.arange(self.height + self.kernel_size - 1)
         outside = (rows < 0) | (rows >= self.map_height)
