@@ -201,7 +201,8 @@ class _Bench:
         if self._options.precision in CALIBRATED:
             names = [tensor.name for tensor in source.keras.inputs]
             samples = dict(zip(names, _calibration(source), strict=True))
-        return QuantisationOptions(calibration=samples, io="float32")
+        # Forced, because what is timed does not depend on how well these samples suit the model.
+        return QuantisationOptions(calibration=samples, io="float32", force=True)
 
     def _naive(self, source: LoadedModel, format_name: str) -> None:
         ways = NAIVE.get((format_name, self._options.precision), ())

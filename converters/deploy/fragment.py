@@ -226,22 +226,18 @@ class _Emitter:
         return self._node("Conv", *inputs, kernel_shape=[1, size], pads=[0, (size - 1) // 2, 0, size // 2])
 
     def _in_strips(self, maps: list[str], kernel: Array, bias: Array | None, kind: str) -> str:
-        """Maps (H, W) -> the gate (H, W, 1): strips of rows are channels of depthwise convolutions."""
+        """Maps (H, W) -> the gate (H, W, 1): strips of rows are channels of a depthwise convolution."""
         height, width = self._size
         cut = strips(height, len(kernel), len(maps))
         rows = self._node("Concat", *maps, self._constant(np.zeros((1, width))), axis=0)
-        sums = []
-        for pieces in cut.convolutions:
-            lanes = self._node("Gather", rows, self._whole_array(cut.rows(pieces)[None]), axis=0)
-            kernels = np.repeat(kernel[:, :, pieces, 0].transpose(2, 0, 1), cut.count, 0)[:, None]
-            inputs = [lanes, self._constant(kernels)]
-            if bias is not None and 0 in pieces:
-                first = np.arange(len(kernels)) < cut.count
-                inputs.append(self._constant(np.where(first, bias, 0.0)))
-            pads = [0, (len(kernel) - 1) // 2, 0, len(kernel) // 2]
-            sums.append(self._node("Conv", *inputs, group=len(kernels), kernel_shape=kernel.shape[:2], pads=pads))
-        made = self._node("Add", *sums) if len(sums) == 2 else sums[0]
-        if len(cut.convolutions[0]) == 2:
+        lanes = self._node("Gather", rows, self._whole_array(cut.rows()[None]), axis=0)
+        kernels = np.repeat(kernel[:, :, :, 0].transpose(2, 0, 1), cut.count, 0)[:, None]
+        inputs = [lanes, self._constant(kernels)]
+        if bias is not None:
+            inputs.append(self._constant(np.where(np.arange(len(kernels)) < cut.count, bias, 0.0)))
+        pads = [0, (len(kernel) - 1) // 2, 0, len(kernel) // 2]
+        made = self._node("Conv", *inputs, group=len(kernels), kernel_shape=kernel.shape[:2], pads=pads)
+        if len(maps) == 2:
             made = self._sum(self._reshape(made, 2, cut.count * cut.height * width))
         made = self._reshape(self._gate(kind, made), cut.count * cut.height, width, 1)
         if cut.count * cut.height == height:

@@ -8,7 +8,6 @@ and none that do not count.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -26,31 +25,28 @@ class Strips:
 
     Attributes:
         count: strips of a map; height: rows of output of each; the last may lie below the map.
-        convolutions: for each, the maps whose strips are its channels.
         map_height: rows of a map; pieces: maps; kernel_size: of the kernel.
     """
 
     count: int
     height: int
-    convolutions: tuple[tuple[int, ...], ...]
     map_height: int
     pieces: int
     kernel_size: int
 
-    def rows(self, pieces: Sequence[int]) -> NDArray[np.int64]:
-        """The rows that each strip of these maps reads, (len(pieces) * count, height + k - 1), where all maps and a row
-        of zeros lie below one another."""
+    def rows(self) -> NDArray[np.int64]:
+        """The rows that each strip reads, (pieces * count, height + k - 1), where all maps and a row of zeros lie below
+        one another."""
         first = np.arange(self.count)[:, None] * self.height - (self.kernel_size - 1) // 2
         rows = first + np.arange(self.height + self.kernel_size - 1)
         outside = (rows < 0) | (rows >= self.map_height)
         zeros = self.pieces * self.map_height
-        return np.concatenate([np.where(outside, zeros, rows + piece * self.map_height) for piece in pieces])
+        return np.concatenate(
+            [np.where(outside, zeros, rows + piece * self.map_height) for piece in range(self.pieces)]
+        )
 
 
 def strips(height: int, kernel_size: int, pieces: int) -> Strips:
-    """LANES strips of each map, for `same` with a square kernel; half as many of both maps at once where only that cuts
-    them without a rest."""
-    half = LANES // 2
-    if pieces == 2 and height % LANES and height % half == 0:
-        return Strips(half, height // half, ((0, 1),), height, pieces, kernel_size)
-    return Strips(LANES, -(-height // LANES), tuple((piece,) for piece in range(pieces)), height, pieces, kernel_size)
+    """As many strips of each map as fill the lanes together, for `same` with a square kernel."""
+    count = LANES // pieces
+    return Strips(count, -(-height // count), height, pieces, kernel_size)
