@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from converters.artifact import Artifact, TensorSpec
+from converters.artifact import Artifact, Precision, TensorSpec
 from converters.errors import ConversionError, ModelError, OptionError
 from exporter.bench.agreement import agreement, real_specs, run_artifact
 from exporter.bench.files import SUFFIXES, open_artifact
@@ -26,6 +26,7 @@ from exporter.bench.timing import TIMERS, Times, take_times
 from exporter.formats import FORMATS
 from exporter.model_run import known_range, version
 from exporter.options import ExportOptions
+from exporter.quantisation.options import CALIBRATED, QuantisationOptions
 from exporter.runtimes.table import runtime
 from exporter.samples import samples
 from exporter.source import LoadedModel, load_source
@@ -160,10 +161,10 @@ class _Bench:
         if options.against and source.keras is None:
             raise OptionError(f"{source.origin}: --against needs a Keras model; a SavedModel holds none")
         bare = self._bare(source) if wants_none else None
-        exported = self._export(source.name, model, formats)
+        exported = self._export(source, model, formats)
         if source.keras is not None:
             self._references[source.name] = _Reference.of(source)
-        without = {} if bare is None else self._export(f"{source.name}-without", bare, formats)
+        without = {} if bare is None else self._export(source, bare, formats, "-without")
         for name in formats:
             if name in without:
                 self._add(Candidate(source.name, Role.NONE, "without attention", without[name]))
@@ -177,13 +178,31 @@ class _Bench:
         self._step(f"taking the attention out of {source.name}")
         return without_attention(source.keras)[0]
 
-    def _export(self, name: str, model: Any, formats: tuple[str, ...]) -> dict[str, Artifact]:
+    def _export(
+        self, source: LoadedModel, model: Any, formats: tuple[str, ...], suffix: str = ""
+    ) -> dict[str, Artifact]:
         from exporter.pipeline import export
 
-        folder = self._folder / f"{len(self.candidates)}-{name}"
-        asked = ExportOptions(formats=formats, precision=self._options.precision, output=folder, verify=False)
+        asked = ExportOptions(
+            formats=formats,
+            precision=self._options.precision,
+            output=self._folder / f"{len(self.candidates)}-{source.name}{suffix}",
+        )
+        if asked.precision is Precision.FP32:
+            asked = dataclasses.replace(asked, verify=False)
+        else:
+            asked = dataclasses.replace(asked, quantisation=self._quantisation(source))
         result = export(model, asked, on_step=self._step)
         return {artifact.format: artifact for artifact in result.artifacts}
+
+    def _quantisation(self, source: LoadedModel) -> QuantisationOptions:
+        """By the same samples that the stock converter gets, with inputs and outputs of float32 like its own."""
+        samples = None
+        if self._options.precision in CALIBRATED:
+            names = [tensor.name for tensor in source.keras.inputs]
+            samples = dict(zip(names, _calibration(source), strict=True))
+        # Forced, because what is timed does not depend on how well these samples suit the model.
+        return QuantisationOptions(calibration=samples, io="float32", force=True)
 
     def _naive(self, source: LoadedModel, format_name: str) -> None:
         ways = NAIVE.get((format_name, self._options.precision), ())

@@ -106,8 +106,10 @@ THREADS: Final = (1, 2)
 def handwritten(x: Any, spelling: Spelling) -> Any:
     """CBAM as the widespread Keras code has it."""
     channels = x.shape[-1]
-    squeeze = layers.Dense(spelling.hidden(channels), activation="relu", kernel_initializer="he_normal")
-    excite = layers.Dense(channels, activation="relu" if spelling.relu_twice else None, kernel_initializer="he_normal")
+    # A hidden unit that never fires, as some do with random weights, makes the stock int8 file one that does not open.
+    alive = {"kernel_initializer": "he_normal", "bias_initializer": "ones"}
+    squeeze = layers.Dense(spelling.hidden(channels), activation="relu", **alive)
+    excite = layers.Dense(channels, activation="relu" if spelling.relu_twice else None, **alive)
     vectors = []
     for pool in (layers.GlobalAveragePooling2D, layers.GlobalMaxPooling2D):
         vectors.append(excite(squeeze(layers.Reshape((1, 1, channels))(pool()(x)))))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Literal, NamedTuple
 
 __all__ = [
@@ -17,7 +17,9 @@ __all__ = [
     "Axis",
     "Clip",
     "Conv",
+    "Derived",
     "Group",
+    "Half",
     "Label",
     "Layout",
     "Linear",
@@ -34,7 +36,15 @@ __all__ = [
     "Weights",
 ]
 
-Label = int | Literal["n", "f", "p", "*"]
+
+class Half(NamedTuple):
+    """A part of an axis of the map that lies in two: `/` the groups of neighbours, `%` the places in a group."""
+
+    axis: int
+    part: Literal["/", "%"]
+
+
+Label = int | Literal["n", "f", "p", "*"] | Half
 """Where an axis comes from: 1, 2, 3 are axes of the map; n the batch; f what a matrix product gave; p the pieces of a
 stack; * a repetition of the same."""
 
@@ -53,10 +63,23 @@ Layout = tuple[Group, ...]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Weights:
-    """The kernel and bias of a layer, as Keras variables or arrays; `kernel` may have axes of size 1 in front."""
+    """The kernel and bias of a layer, as Keras variables, arrays or `Derived`; `kernel` may have axes of size 1 in
+    front."""
 
     kernel: Any
     bias: Any = None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Derived:
+    """Weights that a layer holds in another form.
+
+    make: from what gives the values of variables. free: the variables that may have any value; what else it is made of
+    is laid out in a way that only some values have.
+    """
+
+    make: Callable[[Callable[[Any], Any]], Any]
+    free: tuple[Any, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -210,10 +233,14 @@ class View:
         return self.drop(axis) if index in (0, -1) else None
 
     def reshape(self, shape: Sequence[int | None]) -> View | None:
-        """The same numbers in the same order; the batch must stay the first axis."""
+        """The same numbers in the same order; the batch must stay the first axis, or be parted from a stack in it."""
+        if self.layout and [axis.label for axis in self.layout[0]] == ["p", BATCH]:
+            stack, batch = self.layout[0]
+            parted = (stack.size, batch.size, *(_size(group) for group in self.layout[1:]))
+            return View(self.value, ((stack,), (batch,), *self.layout[1:])) if tuple(shape) == parted else None
         if not self.layout or self.labels(0) != {BATCH}:
             return None
-        left = [axis for group in self.layout[1:] for axis in group]
+        left = _whole([axis for group in self.layout[1:] for axis in group])
         groups: list[Group] = [self.layout[0]]
         for wanted in shape[1:]:
             group: list[Axis] = []
@@ -222,6 +249,7 @@ class View:
                     group.append(left.pop(0))
             else:
                 while left and _size(group) != wanted and left[0].size is not None:
+                    left[:1] = _cut(left[0], wanted, _size(group))
                     group.append(left.pop(0))
             if _size(group) != wanted:
                 return None
@@ -236,7 +264,7 @@ class View:
         gone = {axis % rank for axis in axes}
         labels = frozenset(label for axis in gone for label in self.labels(axis))
         value = _reduced(self.value, kind, labels)
-        if value is None or labels & {"n", "*"}:
+        if value is None or labels & {"n", "*"} or any(isinstance(label, Half) for label in labels):
             return None
         kept = (
             (() if axis in gone else group) for axis, group in enumerate(self.layout) if keepdims or axis not in gone
@@ -254,6 +282,28 @@ def _reduced(value: Value, kind: str, labels: frozenset[Label]) -> Value | None:
     if isinstance(value, Stack) and labels == {"p"} and kind == "sum":
         return Sum(value.parts)
     return None
+
+
+def _whole(axes: Sequence[Axis]) -> list[Axis]:
+    """The axes, with halves that lie side by side again as one."""
+    made: list[Axis] = []
+    for axis in axes:
+        before = made[-1] if made else None
+        if isinstance(axis.label, Half) and before is not None and before.label == Half(axis.label.axis, "/"):
+            made[-1] = Axis(axis.label.axis, _size([before, axis]))
+        else:
+            made.append(axis)
+    return made
+
+
+def _cut(axis: Axis, wanted: int, have: int | None) -> list[Axis]:
+    """An axis of the map in two halves, if only the first fits into an axis of size `wanted` that holds `have`."""
+    if not isinstance(axis.label, int) or axis.size is None or not have or wanted % have:
+        return [axis]
+    groups = wanted // have
+    if groups >= axis.size or axis.size % groups or groups == 1:
+        return [axis]
+    return [Axis(Half(axis.label, "/"), groups), Axis(Half(axis.label, "%"), axis.size // groups)]
 
 
 def _size(group: Sequence[Axis]) -> int | None:

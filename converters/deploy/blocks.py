@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from converters.deploy.flat import Call, Tensor
 from converters.deploy.formula import Array, Values, channel_gate, spatial_gate
-from converters.deploy.gates import ChannelGate, SpatialGate
+from converters.deploy.gates import ChannelGate, SpatialGate, free_of
 from converters.deploy.refine import Format
 
 __all__ = ["Block", "Kind", "Order", "Placement"]
@@ -72,6 +72,18 @@ class Block:
         """Its variables, each once."""
         found = [weight for call in self.calls for weight in getattr(call.operation, "weights", ())]
         return tuple({id(weight): weight for weight in found}.values())
+
+    @property
+    def free(self) -> tuple[Any, ...]:
+        """Those of its weights with which it is such a block whatever their values are."""
+        found: list[Any] = []
+        if self.channel is not None:
+            for weights in (*self.channel.squeeze, *self.channel.excite):
+                found += free_of((weights.kernel, weights.bias))
+        if self.spatial is not None:
+            found += free_of((self.spatial.conv.kernel, self.spatial.conv.bias))
+            found += self.spatial.norm.weights if self.spatial.norm is not None else ()
+        return tuple({id(weight): weight for weight in found if weight is not None}.values())
 
     @property
     def parameters(self) -> int:

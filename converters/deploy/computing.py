@@ -27,6 +27,7 @@ from converters.deploy.algebra import (
     View,
     Weights,
 )
+from converters.deploy.blocked import laid_out
 from converters.deploy.flat import Call
 from converters.deploy.shaping import Rule, space
 
@@ -62,6 +63,9 @@ def _conv(call: Call, args: Sequence[Any]) -> View | None:
     layer, rank = call.operation, len(view.layout)
     if getattr(layer, "quantization_mode", None) or getattr(layer, "lora_enabled", False) or layer.groups != 1:
         return None
+    made = laid_out(layer, view)
+    if made is not None:
+        return _finish(layer, made)
     if any(size != 1 for size in (*layer.strides, *layer.dilation_rate)):
         return None
     axes, channel = space(layer.data_format, rank)

@@ -11,7 +11,7 @@ import numpy as np
 from converters.deploy.blocks import Block
 from converters.deploy.flat import Flat, Tensor
 from converters.deploy.forms import Weigh
-from converters.deploy.formula import Array
+from converters.deploy.formula import Array, Values
 from converters.deploy.fragment import Fragment
 from converters.deploy.makers import TwinMaker
 from converters.deploy.proof import example, random_values
@@ -59,20 +59,32 @@ def compare_block(block: Block, replacement: Replacement) -> Difference:
 
 
 def compare_fragment(block: Block) -> Difference:
-    """The block's ONNX nodes, run by onnx's own reference in float64, against the formula, with random weights."""
+    """The block's ONNX nodes, run by onnx's own reference in float64, against the formula, with random weights; those
+    for the mean of its result too."""
+    random = np.random.default_rng(3)
+    x, values = example(block, random, width=block.width, height=block.height)[:1], random_values(block, random)
+    expected = block.formula(x, values)
+    found = _differs(_run_fragment(block, x, values, mean=False), expected)
+    if found.reason:
+        return found
+    mean = _differs(_run_fragment(block, x, values, mean=True), expected.mean((1, 2)))
+    return Difference(max(found.error, mean.error), mean.reason)
+
+
+def _run_fragment(block: Block, x: Array, values: Values, *, mean: bool) -> Array:
     import onnx
     from onnx.reference import ReferenceEvaluator
 
-    random = np.random.default_rng(3)
-    x, values = example(block, random, width=block.width, height=block.height)[:1], random_values(block, random)
-    nodes, initialisers = Fragment(block).nodes(("first", "last", "made"), values, "float64", _OPSET)
+    how = "float64", _OPSET
+    nodes, initialisers = Fragment(block).nodes(("first", "last", "made"), values, how, mean=mean)
     tensor = onnx.helper.make_tensor_value_info
-    shapes = {"first": (1, *x.shape[3:], *x.shape[1:3]), "last": x.shape, "made": x.shape}
-    ends = {name: tensor(name, onnx.TensorProto.DOUBLE, shape) for name, shape in shapes.items()}
-    graph = onnx.helper.make_graph(nodes, "block", [ends["first"], ends["last"]], [ends["made"]], initialisers)
+    given = {"first": x.transpose(0, 3, 1, 2), "last": x}
+    ends = [tensor(name, onnx.TensorProto.DOUBLE, array.shape) for name, array in given.items()]
+    made = tensor("made", onnx.TensorProto.DOUBLE, (1, x.shape[3]) if mean else x.shape)
+    graph = onnx.helper.make_graph(nodes, "block", ends, [made], initialisers)
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", _OPSET)])
-    (found,) = ReferenceEvaluator(model).run(None, {"first": x.transpose(0, 3, 1, 2), "last": x})
-    return _differs(np.asarray(found, np.float64), block.formula(x, values))
+    (found,) = ReferenceEvaluator(model).run(None, given)
+    return np.asarray(found, np.float64)
 
 
 def compare_graph(

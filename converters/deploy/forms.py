@@ -14,7 +14,7 @@ import numpy as np
 
 from converters.deploy.blocks import Block
 from converters.deploy.formula import Array, Values
-from converters.deploy.gates import ChannelGate, SpatialGate
+from converters.deploy.gates import ChannelGate, SpatialGate, value_of
 from converters.deploy.toeplitz import Blocking, blocked_kernel
 
 __all__ = ["Form", "Weigh", "build", "folded"]
@@ -170,8 +170,8 @@ def _pooled(pool: str, form: Form, x: Any, weigh: Weigh) -> Any:
 def folded(gate: SpatialGate, weigh: Weigh) -> tuple[Array, Array | None]:
     """Kernel (k, k, pools, 1) and bias of the convolution with its BatchNormalization, as at inference, folded in."""
     values, size = weigh.values, gate.kernel_size
-    kernel = values(gate.conv.kernel).reshape(size, size, len(gate.pools), 1)
-    bias = None if gate.conv.bias is None else values(gate.conv.bias)
+    kernel = value_of(gate.conv.kernel, values).reshape(size, size, len(gate.pools), 1)
+    bias = None if gate.conv.bias is None else value_of(gate.conv.bias, values)
     norm = gate.norm
     if norm is None:
         return kernel, bias

@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from converters.deploy.gates import ChannelGate, SpatialGate
+from converters.deploy.gates import ChannelGate, SpatialGate, value_of
 
 __all__ = ["Array", "Values", "channel_gate", "spatial_gate"]
 
@@ -46,7 +46,7 @@ def spatial_gate(gate: SpatialGate, x: Array, values: Values) -> Array:
     """Equation 3: x (N, H, W, C) -> (N, H, W, 1)."""
     maps = np.stack([x.max(3) if pool == "max" else x.mean(3) for pool in gate.pools], -1)
     size, (_, height, width, _) = gate.kernel_size, x.shape
-    kernel = values(gate.conv.kernel).reshape(size, size, len(gate.pools))
+    kernel = value_of(gate.conv.kernel, values).reshape(size, size, len(gate.pools))
     pad = ((size - 1) // 2, size // 2)
     maps = np.pad(maps, ((0, 0), pad, pad, (0, 0)))
     out = np.zeros(x.shape[:3])
@@ -54,7 +54,7 @@ def spatial_gate(gate: SpatialGate, x: Array, values: Values) -> Array:
         for column in range(size):
             out += maps[:, row : row + height, column : column + width] @ kernel[row, column]
     if gate.conv.bias is not None:
-        out = out + values(gate.conv.bias)[0]
+        out = out + value_of(gate.conv.bias, values)[0]
     if gate.norm is not None:
         norm = gate.norm
         out = (out - values(norm.moving_mean)[0]) / np.sqrt(values(norm.moving_variance)[0] + norm.epsilon)

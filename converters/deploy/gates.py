@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable, Iterable
 from typing import Any, Final
+
+import numpy as np
 
 from converters.deploy.algebra import (
     Act,
@@ -12,6 +15,7 @@ from converters.deploy.algebra import (
     Axis,
     Clip,
     Conv,
+    Derived,
     Group,
     Linear,
     Norm,
@@ -25,7 +29,7 @@ from converters.deploy.algebra import (
     Weights,
 )
 
-__all__ = ["ChannelGate", "Gate", "NoGateError", "SpatialGate", "factors", "gate_of", "own_gate"]
+__all__ = ["ChannelGate", "Gate", "NoGateError", "SpatialGate", "factors", "free_of", "gate_of", "own_gate", "value_of"]
 
 _POOLS: Final = {"mean": "avg", "max": "max"}
 _SLOPES: Final = {"hard_sigmoid": 1 / 6, "hard_sigmoid_keras2": 0.2}
@@ -149,6 +153,8 @@ def _spatial(kind: str, logits: Value, shape: tuple[int | None, ...]) -> Spatial
     norm = None
     if isinstance(logits, Norm):
         norm, logits = logits.layer, logits.arg
+    if isinstance(logits, Sum) and all(isinstance(term, Conv) for term in logits.terms):
+        logits = _joined(logits.terms) or logits
     if isinstance(logits, Sum) and all(isinstance(term, Pooled) for term in logits.terms):
         raise NoGateError("its pooled maps are added, not convolved")
     if not isinstance(logits, Conv):
@@ -169,6 +175,38 @@ def _spatial(kind: str, logits: Value, shape: tuple[int | None, ...]) -> Spatial
         raise NoGateError(f"its spatial gate pools over axis {axis}, which never holds channels")
     assert isinstance(axis, int)
     return SpatialGate(axis, tuple(names), logits.weights, logits.size, norm, kind)
+
+
+def _joined(terms: tuple[Value, ...]) -> Conv | None:
+    """Convolutions of one pooled map each, added, as one of all of them."""
+    convs = [term for term in terms if isinstance(term, Conv) and isinstance(term.arg, Pooled)]
+    first = convs[0] if convs else None
+    if first is None or len(convs) != len(terms) or any(each.axes != first.axes for each in convs):
+        return None
+    if any(each.size != first.size for each in convs):
+        return None
+    kernels = tuple(each.weights.kernel for each in convs)
+    biases = tuple(each.weights.bias for each in convs if each.weights.bias is not None)
+    size = first.size
+
+    def kernel(values: Any) -> Any:
+        return np.concatenate([value_of(each, values).reshape(size, size, 1, 1) for each in kernels], 2)
+
+    def bias(values: Any) -> Any:
+        return sum(value_of(each, values) for each in biases)
+
+    weights = Weights(Derived(kernel, free_of(kernels)), Derived(bias, free_of(biases)) if biases else None)
+    return Conv(Stack(tuple(each.arg for each in convs)), weights, size, first.axes)
+
+
+def value_of(weight: Any, values: Callable[[Any], Any]) -> Any:
+    """The value of a weight of a gate."""
+    return weight.make(values) if isinstance(weight, Derived) else values(weight)
+
+
+def free_of(weights: Iterable[Any]) -> tuple[Any, ...]:
+    """The variables among weights of a gate that may have any value."""
+    return tuple(each for weight in weights for each in (weight.free if isinstance(weight, Derived) else (weight,)))
 
 
 def _channel(kind: str, logits: Value, shape: tuple[int | None, ...]) -> ChannelGate:

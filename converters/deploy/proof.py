@@ -48,8 +48,9 @@ def check(block: Block) -> str:
 
 
 def random_values(block: Block, random: np.random.Generator) -> Values:
-    """A random value for each of a block's weights; of any other weight its own."""
-    drawn = {id(weight): _random(weight, random) for weight in block.weights}
+    """A random value for each of a block's weights that may have any; of any other weight its own."""
+    free = {id(weight) for weight in block.free}
+    drawn = {id(weight): _random(weight, random) for weight in block.weights if id(weight) in free}
     return lambda weight: drawn.get(id(weight), np.asarray(weight, np.float64))
 
 

@@ -170,7 +170,11 @@ def _concatenate(call: Call, args: Sequence[Any]) -> View | None:
     views: list[View] = list(args[0]) if isinstance(args[0], list | tuple) else list(args)
     layout = views[0].layout
     axis = call.operation.axis % len(layout)
-    if layout[axis] or any(view.layout != layout for view in views):
+    if any(view.layout != layout for view in views):
+        return None
+    if axis == 0:  # behind one another in the batch
+        return _stacked(views, ((Axis("p", len(views)), *layout[0]), *layout[1:]))
+    if layout[axis]:
         return None
     return _stacked(views, (*layout[:axis], (Axis("p", len(views)),), *layout[axis + 1 :]))
 

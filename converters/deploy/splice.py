@@ -8,7 +8,7 @@ in order. That node then becomes the fragment.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from converters.deploy.fragment import Fragment
@@ -63,9 +63,12 @@ def splice(graph: Any, marked: Mapping[str, Fragment], opset: int) -> None:
 
     left = dict(marked)
     makers = {name: node for node in graph.node for name in node.output}
+    means = _means(graph, {node.output[0] for node in graph.node if node.op_type == _STAND_IN})
     nodes = []
     outputs = []
     for node in graph.node:
+        if any(node is mean for mean in means.values()):
+            continue
         fragment = left.pop(node.name, None) if node.op_type == _STAND_IN else None
         if fragment is None:
             nodes.append(node)
@@ -77,7 +80,9 @@ def splice(graph: Any, marked: Mapping[str, Fragment], opset: int) -> None:
         else:
             first = f"{output}/first"
             nodes.append(helper.make_node("Transpose", [last], [first], name=first, perm=[0, 3, 1, 2]))
-        made, initialisers = fragment.nodes((first, last, output), own_values, "float32", opset)
+        mean = means.get(output)
+        ends = first, last, output if mean is None else mean.output[0]
+        made, initialisers = fragment.nodes(ends, own_values, ("float32", opset), mean=mean is not None)
         nodes.extend(made)
         graph.initializer.extend(initialisers)
         outputs.append(output)
@@ -88,3 +93,31 @@ def splice(graph: Any, marked: Mapping[str, Fragment], opset: int) -> None:
         graph.node.extend(nodes)
         sink(graph, outputs)
         del graph.value_info[:]  # shapes around the stand-ins are inferred anew by whoever wants them
+
+
+def _means(graph: Any, outputs: Collection[str]) -> dict[str, Any]:
+    """The mean over a map (1, H, W, C) to (1, C) by each of these tensors that nothing else takes."""
+    taken: dict[str, list[Any]] = {}
+    for node in graph.node:
+        for name in node.input:
+            taken.setdefault(name, []).append(node)
+    kept = {value.name for value in graph.output}
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    found = {}
+    for name in outputs:
+        takers = taken.get(name, [])
+        if len(takers) == 1 and name not in kept and _is_mean(takers[0], constants):
+            found[name] = takers[0]
+    return found
+
+
+def _is_mean(node: Any, constants: Mapping[str, Any]) -> bool:
+    from onnx import helper, numpy_helper
+
+    if node.op_type != "ReduceMean":
+        return False
+    attributes = {each.name: helper.get_attribute_value(each) for each in node.attribute}
+    axes = attributes.get("axes", [])
+    if len(node.input) > 1 and node.input[1] in constants:
+        axes = numpy_helper.to_array(constants[node.input[1]]).tolist()
+    return sorted(axes) == [1, 2] and attributes.get("keepdims", 1) == 0

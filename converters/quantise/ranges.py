@@ -19,6 +19,9 @@ LEVELS: Final = {"int8": 255, "int16x8": 65534}
 BINS: Final = 2048
 """Of a histogram: eight to each of 256 steps."""
 
+_NARROW: Final = 0.001
+"""Of a range, relative to its larger end: below it the edges of the bins are not all apart in float32."""
+
 _CUTS: Final = np.linspace(1.0, 0.4, 31)
 """What parts of each end of a range are tried by `mse`."""
 
@@ -78,6 +81,8 @@ class Observer:
         for name, value in tensors.items():
             seen = self.seen[name]
             if seen.high > seen.low:
+                if seen.high - seen.low < _NARROW * max(-seen.low, seen.high):
+                    value = value.astype(np.float64)  # float32 has not as many numbers there as there are bins
                 seen.counts += np.histogram(value, BINS, (seen.low, seen.high))[0]
 
     def means(self) -> dict[str, np.ndarray]:
