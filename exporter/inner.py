@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 
 from converters.errors import ModelError
+from exporter.inner_fragments import with_fragments
 from exporter.inner_names import Named, names_of
 from exporter.parity.layers import Arrays, LayerTensor, Rounding
 
@@ -33,31 +34,35 @@ _FLOATS: Final = ("float32", "float64")
 class InnerModel:
     """An `InnerReference`: the tensors of a model as TensorFlow computes them on the CPU.
 
+    A tensor that has no axis for the samples of a call has them put in front, where a call is one sample.
+
     Args:
         traced: the model's trace (`converters.trace.TracedModel`), of a fixed batch.
+        named: how its operations are called; by default by the layers of the model that was traced.
 
     Raises:
         ModelError: the batch is open, or TensorFlow cannot run the graph.
     """
 
-    def __init__(self, traced: Any) -> None:
+    def __init__(self, traced: Any, named: Named | None = None) -> None:
         from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
         if any(spec.shape[:1] == (None,) for spec in traced.inputs):
             raise ModelError("the inner tensors are read at a fixed batch; the model was traced with an open one")
         frozen = convert_variables_to_constants_v2(traced.function, lower_control_flow=False)
-        self._graph = frozen.graph.as_graph_def()
+        self._graph = with_fragments(frozen.graph.as_graph_def(), traced.fragments)
         self._inputs = dict(zip([spec.name for spec in traced.inputs], [t.name for t in _fed(frozen)], strict=True))
-        self._batch = int(traced.inputs[0].shape[0])
+        self.batch = int(traced.inputs[0].shape[0])
         names = sorted(spec.name for spec in traced.outputs)  # the flat outputs of a function that gives a dict
         self._sources = _Sources(self._graph, {_node(name): key for key, name in self._inputs.items()})
         ends = dict(zip(names, [_node(tensor.name) for tensor in frozen.outputs], strict=True))
         self.outputs: Mapping[str, str] = {name: self._sources.origin(node) or node for name, node in ends.items()}
         self.tensors: Sequence[LayerTensor] = tuple(
-            _described(self._sources, names_of(traced), traced.traced.data_format)
+            _described(self._sources, named or names_of(traced), traced.traced.data_format)
         )
         self._names = [tensor.name for tensor in self.tensors]
         self._sessions: dict[tuple[str, Rounding], Any] = {}
+        self._without: frozenset[str] = frozenset()
         self._names = self._of_samples({spec.name: np.zeros(spec.shape, spec.dtype) for spec in traced.inputs})
         self.tensors = tuple(tensor for tensor in self.tensors if tensor.name in self._names)
 
@@ -72,23 +77,31 @@ class InnerModel:
         find = session.graph.get_tensor_by_name
         samples = len(next(iter(inputs.values())))
         parts: dict[str, list[np.ndarray]] = {name: [] for name in self._names}
-        for start in range(0, samples - samples % self._batch, self._batch):
-            chunk = slice(start, start + self._batch)
+        for start in range(0, samples - samples % self.batch, self.batch):
+            chunk = slice(start, start + self.batch)
             feed = {}
             for key, array in {**inputs, **given}.items():
                 tensor = find(self._inputs.get(key, f"{key}{_FEED}:0"))
-                feed[tensor] = np.asarray(array[chunk], tensor.dtype.as_numpy_dtype)
+                part = array[chunk] if key in self._inputs or key not in self._without else array[start]
+                feed[tensor] = np.asarray(part, tensor.dtype.as_numpy_dtype)
             values = session.run([f"{name}:0" for name in self._names], feed)
             for name, value in zip(self._names, values, strict=True):
-                parts[name].append(value)
+                parts[name].append(value[None] if name in self._without else value)
         return {name: np.concatenate(each) for name, each in parts.items()}
 
     def _of_samples(self, inputs: Arrays) -> list[str]:
-        """The tensors that hold the samples of a call one after the other, which is found by running one."""
+        """The tensors that hold the samples of a call one after the other, which is found by running one.
+
+        Where a call is one sample, all do; those without an axis for it are noted.
+        """
         session = self._session("float32", "")
         feed = {session.graph.get_tensor_by_name(self._inputs[name]): value for name, value in inputs.items()}
         values = session.run([f"{name}:0" for name in self._names], feed)
-        return [name for name, value in zip(self._names, values, strict=True) if value.shape[:1] == (self._batch,)]
+        others = {name for name, value in zip(self._names, values, strict=True) if value.shape[:1] != (self.batch,)}
+        if self.batch == 1:
+            self._without = frozenset(others)
+            return list(self._names)
+        return [name for name in self._names if name not in others]
 
     def _session(self, dtype: str, weights: Rounding) -> Any:
         if (dtype, weights) not in self._sessions:
