@@ -28,9 +28,7 @@ def quantised(model: Any, images: np.ndarray, folder: Path) -> tuple[Artifact, A
 def lowered(model: Any, images: np.ndarray, folder: Path) -> tuple[Artifact, ...]:
     """int8 TFLite and ONNX as `cbam quantize` makes them, of the lowered model where that loses no more."""
     options = QuantisationOptions(calibration=images, force=True)
-    made = ExportOptions(
-        ("tflite", "onnx"), precision=Precision.INT8, output=folder, verify=False, quantisation=options
-    )
+    made = ExportOptions(("tflite", "onnx"), precision=Precision.INT8, output=folder, quantisation=options)
     return export(model, made).artifacts
 
 

@@ -27,7 +27,7 @@ that have nothing to do with each other are 1.4 apart, or more."""
 
 _NUMBER: Final = re.compile(r"_\d+$")
 _OUTPUT: Final = re.compile(r":\d+(?=/|$)|:.*$")
-"""Which output of an operation a tensor is: `scope/mark:0`, and `scope/mark:0/Conv_8` of what is inside a lowered block."""
+"""Which output of an operation a tensor is: `scope/mark:0`, or inside a lowered block `scope/mark:0/Conv_8`."""
 
 How = Literal["value", "name", "place"]
 
