@@ -24,8 +24,6 @@ def with_fragments(graph: Any, fragments: Mapping[str, Fragment]) -> Any:
     Raises:
         ModelError: a fragment has a node that is not known here.
     """
-    import tensorflow as tf
-
     from converters.deploy.splice import mark
 
     if not fragments:
@@ -45,12 +43,31 @@ def with_fragments(graph: Any, fragments: Mapping[str, Fragment]) -> Any:
             graph.node.add().CopyFrom(node)
         leave.op = "Identity"
         leave.input[:] = [last]
-    return tf.compat.v1.graph_util.extract_sub_graph(graph, ends)
+    _keep_what_is_read(graph, ends)
+    return graph
+
+
+def _keep_what_is_read(graph: Any, ends: Sequence[str]) -> None:
+    nodes = {node.name: node for node in graph.node}
+    needed: set[str] = set()
+    stack = list(ends)
+    while stack:
+        name = stack.pop()
+        if name not in needed:
+            needed.add(name)
+            stack += [_node(each) for each in nodes[name].input]
+    kept = [node for node in graph.node if node.name in needed]
+    del graph.node[:]
+    graph.node.extend(kept)
+
+
+def _node(name: str) -> str:
+    return name.removeprefix("^").split(":")[0]
 
 
 def _ends(graph: Any) -> list[str]:
     """The nodes that nothing reads: the model's outputs, and inputs that it does not use."""
-    read = {name.removeprefix("^").split(":")[0] for node in graph.node for name in node.input}
+    read = {_node(name) for node in graph.node for name in node.input}
     kept = [node.name for node in graph.node if node.name not in read and node.op != "NoOp"]
     return kept + [node.name for node in graph.node if node.op == "Placeholder" and node.name in read]
 

@@ -15,12 +15,13 @@ from typing import Final, Literal
 import numpy as np
 
 from exporter.parity.layers import Arrays, LayerTensor
-from exporter.parity.prediction import CLIPPED, STEPS, Prediction, Predictor, largest
+from exporter.parity.prediction import CLIPPED, Prediction, Predictor, largest
 from exporter.parity.traced import FileTensor, views
 
 _ROUNDS: Final = 6
 _REPAIRS: Final = 6  # doubtful matches looked into, of those that disagree
 _OTHERS: Final = 4  # layers that each may be instead
+_CLOSE: Final = 10  # times the largest error is the least spread of what is known by its value, where more is allowed
 _ALIKE: Final = 0.5
 """Root mean square error, in units of the spread, below which two tensors are taken to be meant as the same one: two
 that have nothing to do with each other are 1.4 apart, or more."""
@@ -181,7 +182,7 @@ class Matcher:
     def _error(self, tensor: FileTensor, name: str, value: np.ndarray, prediction: Prediction) -> tuple[float, float]:
         """The largest difference of a tensor from its prediction, and what is allowed."""
         target = prediction.values[name]
-        allowed = prediction.allowed[name] + STEPS * tensor.step
+        allowed = prediction.allowed[name] + tensor.rounding
         truth = self._predictor.truth[name]
         beyond = (
             np.count_nonzero((truth < tensor.low - allowed) | (truth > tensor.high + allowed)) if tensor.step else 0
@@ -200,17 +201,16 @@ class Matcher:
         near = self._behind(self._named.hints(tensor.name))
         for name, seen in fitting.items():
             target = self.prediction.values[name]
-            allowed = self.prediction.allowed[name] + STEPS * tensor.step
+            allowed = self.prediction.allowed[name] + tensor.rounding
             spread = self.prediction.spread[name]
             # What does not vary, or less than its error, is like anything else that does not.
-            if not spread > 2 * allowed and name not in near:
-                continue
+            loose = not spread > 2 * allowed and name not in near
             # Two tensors that are this near have a mean and a deviation as near; this is quickly said of most.
             apart = max(abs(mean - float(np.mean(target))), abs(deviation - float(np.std(target))))
             if not tensor.step and apart > allowed:
                 continue
             match = self._made(tensor, name, seen, "value")
-            if match.agrees:
+            if match.agrees and not (loose and spread <= _CLOSE * match.error):
                 agreeing.append(match)
         by_hint = [match for match in agreeing if match.layer.name in near]
         for wanted in (

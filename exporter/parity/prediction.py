@@ -22,10 +22,6 @@ SAFETY_ROUNDED: Final = 5.0
 the very error, of as many elements; but where a normalisation is folded into the weights and all of them share a scale,
 the steps are larger than those tried here. Measured: up to 3.0 in a sound int8 artifact of such a kind."""
 
-STEPS: Final = 2.0
-"""Steps of a quantised tensor that its last operation may be off: half by rounding to it, the rest by the integer
-arithmetic of approximated functions (the logistic and softmax tables)."""
-
 CLIPPED: Final = 0.01
 """Share of a quantised tensor's elements that may lie beyond its range. More is a range that does not fit."""
 
