@@ -14,6 +14,7 @@ import numpy as np
 from converters.errors import ModelError
 from exporter.inner_fragments import with_fragments
 from exporter.inner_names import Named, names_of
+from exporter.inner_rounding import CALLS, WEIGHTED, factors, round_weights
 from exporter.parity.layers import Arrays, LayerTensor, Rounding
 
 MOVED: Final = frozenset(
@@ -21,14 +22,7 @@ MOVED: Final = frozenset(
 )
 """Operations whose result holds the numbers of their first input: no tensors of their own here."""
 
-WEIGHTED: Final = frozenset(
-    {"Conv1D", "Conv2D", "Conv3D", "DepthwiseConv2dNative", "Conv2DBackpropInput", "MatMul", "BatchMatMulV2", "Einsum"}
-)
-_CALLS: Final = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
-"""A function that was not inlined: a grouped convolution, which Keras has compiled."""
-
 _FEED: Final = "/fed"
-_FLOATS: Final = ("float32", "float64")
 
 
 class InnerModel:
@@ -89,6 +83,12 @@ class InnerModel:
                 parts[name].append(value[None] if name in self._without else value)
         return {name: np.concatenate(each) for name, each in parts.items()}
 
+    def _factors(self) -> dict[str, np.ndarray]:
+        """By product with weights, what each of its channels is multiplied with right behind it."""
+        found = factors(self._graph, self._sources.depends)
+        values = self._session("float64", "").run([f"{name}:0" for name in found.values()])
+        return dict(zip(found, (np.asarray(value, np.float64).reshape(-1) for value in values), strict=True))
+
     def _of_samples(self, inputs: Arrays) -> list[str]:
         """The tensors that hold the samples of a call one after the other, which is found by running one.
 
@@ -114,7 +114,8 @@ class InnerModel:
         definition = _with_feeds(self._graph, {tensor.name for tensor in self.tensors})
         if dtype == "float64":
             definition = _doubled(definition)
-        _round_weights(definition, weights)
+        if weights:
+            round_weights(definition, weights, self._factors() if weights == "8 bits, one scale" else {})
         graph = tf.Graph()
         with graph.as_default():
             try:
@@ -182,7 +183,7 @@ class _Sources:
         if node.name in self.inputs or not self.depends(node.name) or node.op in MOVED:
             return False
         types = [node.attr[key].type for key in ("T", "dtype") if key in node.attr]
-        return node.op in _CALLS or 1 in types  # DT_FLOAT
+        return node.op in CALLS or 1 in types  # DT_FLOAT
 
     def origin(self, name: str) -> str:
         """The tensor, or the model's input, whose numbers a node holds; empty where it has them from no input."""
@@ -208,7 +209,7 @@ class _Sources:
 def _described(sources: _Sources, named: Named, data_format: str) -> Iterator[LayerTensor]:
     for node in sources.listed():
         layer, block, gate = named.of(node.name)
-        weighted = node.op in WEIGHTED or node.op in _CALLS
+        weighted = node.op in WEIGHTED or node.op in CALLS
         # TensorFlow has no channels-first convolution on the CPU: Keras turns the map in front of it and behind.
         axis = 1 if data_format == "channels_first" and not weighted else -1
         yield LayerTensor(node.name, node.op, layer, block, gate, sources.sources(node), weighted, axis)
@@ -254,36 +255,3 @@ def _double_node(node: Any, single: int, double: int) -> None:
             value.list.type[place] = double if each == single else each
         if value.HasField("tensor") and value.tensor.dtype == single:
             value.tensor.CopyFrom(tf.make_tensor_proto(tf.make_ndarray(value.tensor).astype(np.float64)))
-
-
-def _round_weights(graph: Any, rounding: Rounding) -> None:
-    """Round the constants that convolutions and matrix products multiply with, in place."""
-    import tensorflow as tf
-
-    if not rounding:
-        return
-    nodes = {node.name: node for node in graph.node}
-    for node in graph.node:
-        if node.op not in WEIGHTED and node.op not in _CALLS:
-            continue
-        for name in map(_node, node.input):
-            while nodes[name].op in ("Identity", "ReadVariableOp"):
-                name = _node(nodes[name].input[0])
-            if nodes[name].op != "Const":
-                continue
-            tensor = nodes[name].attr["value"].tensor
-            value = tf.make_ndarray(tensor)
-            if value.dtype.name in _FLOATS and value.ndim > 1:
-                rounded = _rounded(value, rounding, depthwise=node.op.startswith("Depthwise"))
-                tensor.CopyFrom(tf.make_tensor_proto(rounded.astype(value.dtype)))
-
-
-def _rounded(weights: np.ndarray, rounding: Rounding, depthwise: bool) -> np.ndarray:
-    if rounding == "half":
-        return weights.astype(np.float16)
-    axes: Any = None
-    if rounding == "8 bits, scale a channel":
-        axes = (0, 1) if depthwise else tuple(range(weights.ndim - 1))
-    step = np.maximum(np.abs(weights).max(axis=axes, keepdims=True) / 127, np.finfo(np.float64).tiny)
-    rounded: np.ndarray = np.rint(weights / step) * step
-    return rounded

@@ -26,6 +26,9 @@ _ALIKE: Final = 0.5
 """Root mean square error, in units of the spread, below which two tensors are taken to be meant as the same one: two
 that have nothing to do with each other are 1.4 apart, or more."""
 
+_MEANT: Final = 0.1
+"""The same, of what is taken for another one than its name says."""
+
 _NUMBER: Final = re.compile(r"_\d+$")
 _OUTPUT: Final = re.compile(r":\d+(?=/|$)|:.*$")
 """Which output of an operation a tensor is: `scope/mark:0`, or inside a lowered block `scope/mark:0/Conv_8`."""
@@ -238,7 +241,14 @@ class Matcher:
             return None
         # A fused operation bears the names of all it does; its result is that of the last.
         name = max(hinted, key=lambda each: self._order[each])
-        return self._made(tensor, name, fitting[name], "name")
+        named = self._made(tensor, name, fitting[name], "name")
+        if self._score(named) < _ALIKE:
+            return named
+        # It may be what comes right behind, where that was made one with it: a product that adds another one.
+        behind = [each for each in fitting if set(hinted) & set(self._layers[each].sources)]
+        others = [self._made(tensor, each, fitting[each], "name") for each in behind if not self._layers[each].weighted]
+        near = min(others, key=self._score, default=named)
+        return near if self._score(near) < _MEANT else named
 
     def _by_place(
         self, tensor: FileTensor, fitting: Mapping[str, list[np.ndarray]], taken: set[str], behind: set[str]
