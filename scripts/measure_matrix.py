@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,18 +62,18 @@ def measure(name: str, arguments: argparse.Namespace) -> None:
     record = reference(model, None, ReferenceOptions("cpu", samples=None if model is not name else arguments.samples))
     images = None if model is name else next(iter(record.inputs.values()))[:CALIBRATION]
     refused: list[str] = []
+    print(f"## {name}: {record.cases[0].count} real samples, {record.samples - record.cases[0].count} of edge cases\n")
+    cells: dict[str, list[str]] = {}
     with tempfile.TemporaryDirectory() as folder:
         artifacts = list(sound_exports(model, images, Path(folder), told=refused.append))
-        cells = {
-            each.row.name: {str(one.path): cell(one, each.row.name, record, arguments) for one in artifacts}
-            for each in here
-            if each.available
-        }
-    print(f"## {name}: {record.cases[0].count} real samples, {record.samples - record.cases[0].count} of edge cases\n")
-    print(table(artifacts, cells))
+        head = ["runtime", *(f"{each.format} {each.precision}" for each in artifacts)]
+        print(f"| {' | '.join(head)} |\n{'|---' * len(head)}|", flush=True)
+        for each in (one for one in here if one.available):
+            cells[each.row.name] = [cell(one, each.row.name, record, arguments) for one in artifacts]
+            print(f"| `{each.row.name}` | {' | '.join(cells[each.row.name])} |", flush=True)
     for line in (*refused, *(f"{each.row.name}: {each.reason}" for each in here if not each.available)):
         print(f"\n{line}")
-    found = [text for row in cells.values() for text in row.values()]
+    found = [text for row in cells.values() for text in row]
     failed = sum(text.startswith(("FAILED", "refused")) for text in found)
     told = f"{sum(text != '-' for text in found)} combinations, {failed} failed"
     print(f"\n{told}; {time.perf_counter() - started:.0f} s\n", flush=True)
@@ -121,16 +121,6 @@ def summed(rows: Sequence[Mapping[str, Any]]) -> str:
     if used:
         return f"{worst} {max(used):.2f}"
     return f"{worst} {min(lost):.0f} dB" if lost else worst
-
-
-def table(artifacts: Iterable[Artifact], cells: Mapping[str, Mapping[str, str]]) -> str:
-    """Markdown: a row a runtime, a column an artifact."""
-    known = list(artifacts)
-    head = ["runtime", *(f"{each.format} {each.precision}" for each in known)]
-    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-    for name, row in cells.items():
-        lines.append(f"| `{name}` | " + " | ".join(row[str(each.path)] for each in known) + " |")
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":
