@@ -1,6 +1,6 @@
 """Put faults into copies of sound models, export them, and see whether each is found and at which layer.
 
-    python scripts/measure_faults.py [--quick] [--plain] [--model NAME] [--only WORD]
+    python scripts/measure_faults.py [--quick] [--plain] [--no-scales] [--model NAME] [--only WORD]
 
 Prints a Markdown table: the fault, where it was put, and for TFLite and for ONNX the verdict on the outputs, the layer
 that `locate` names and whether that is the right one (exact; or "among", where several layers became one operation and
@@ -96,7 +96,7 @@ def cell(outcome: Outcome, right: tuple[str, ...]) -> str:
 
 def scales(name: str, sound: Sound, arguments: argparse.Namespace, folder: Path, sound_rows: list[Any]) -> None:
     """The rows of the quantised copies, with a wrong scale in each of their layers in turn."""
-    if arguments.only not in "wrong scale":
+    if arguments.no_scales or arguments.only not in "wrong scale":
         return
     images = next(iter(sound.reference.inputs.values()))
     started = time.perf_counter()
@@ -123,6 +123,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="one place for most faults, not all")
     parser.add_argument("--plain", action="store_true", help="exports of the model as it is, not lowered ones")
+    parser.add_argument("--no-scales", action="store_true", help="no quantised copies, which take longest")
     parser.add_argument("--model", action="append", choices=list(models()))
     parser.add_argument("--only", default="", help="faults whose name holds this")
     arguments = parser.parse_args()
