@@ -24,8 +24,8 @@ weights in a way that the graph does not show."""
 
 CORRECTED: Final = 0.1
 """Of the spread of a product with weights, what its bias may be moved by in an int8 artifact, so that rounding leaves
-the mean of the calibration samples as it was. The samples searched need not show that rounding: a unit that is 0 in all of
-them hides it. Measured: up to 0.053."""
+the mean of the calibration samples as it was. The samples searched need not show that rounding, since a unit that is 0
+in all of them hides it. Measured: up to 0.053."""
 
 CLIPPED: Final = 0.01
 """Share of a quantised tensor's elements that may lie beyond its range. More is a range that does not fit."""
