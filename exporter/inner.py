@@ -12,7 +12,9 @@ from typing import Any, Final
 import numpy as np
 
 from converters.errors import ModelError
+from exporter.inner_fragments import with_fragments
 from exporter.inner_names import Named, names_of
+from exporter.inner_rounding import CALLS, WEIGHTED, factors, round_weights
 from exporter.parity.layers import Arrays, LayerTensor, Rounding
 
 MOVED: Final = frozenset(
@@ -20,44 +22,41 @@ MOVED: Final = frozenset(
 )
 """Operations whose result holds the numbers of their first input: no tensors of their own here."""
 
-WEIGHTED: Final = frozenset(
-    {"Conv1D", "Conv2D", "Conv3D", "DepthwiseConv2dNative", "Conv2DBackpropInput", "MatMul", "BatchMatMulV2", "Einsum"}
-)
-_CALLS: Final = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
-"""A function that was not inlined: a grouped convolution, which Keras has compiled."""
-
 _FEED: Final = "/fed"
-_FLOATS: Final = ("float32", "float64")
 
 
 class InnerModel:
     """An `InnerReference`: the tensors of a model as TensorFlow computes them on the CPU.
 
+    A tensor that has no axis for the samples of a call has them put in front, where a call is one sample.
+
     Args:
         traced: the model's trace (`converters.trace.TracedModel`), of a fixed batch.
+        named: how its operations are called; by default by the layers of the model that was traced.
 
     Raises:
         ModelError: the batch is open, or TensorFlow cannot run the graph.
     """
 
-    def __init__(self, traced: Any) -> None:
+    def __init__(self, traced: Any, named: Named | None = None) -> None:
         from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
         if any(spec.shape[:1] == (None,) for spec in traced.inputs):
             raise ModelError("the inner tensors are read at a fixed batch; the model was traced with an open one")
         frozen = convert_variables_to_constants_v2(traced.function, lower_control_flow=False)
-        self._graph = frozen.graph.as_graph_def()
+        self._graph = with_fragments(frozen.graph.as_graph_def(), traced.fragments)
         self._inputs = dict(zip([spec.name for spec in traced.inputs], [t.name for t in _fed(frozen)], strict=True))
-        self._batch = int(traced.inputs[0].shape[0])
+        self.batch = int(traced.inputs[0].shape[0])
         names = sorted(spec.name for spec in traced.outputs)  # the flat outputs of a function that gives a dict
         self._sources = _Sources(self._graph, {_node(name): key for key, name in self._inputs.items()})
         ends = dict(zip(names, [_node(tensor.name) for tensor in frozen.outputs], strict=True))
         self.outputs: Mapping[str, str] = {name: self._sources.origin(node) or node for name, node in ends.items()}
         self.tensors: Sequence[LayerTensor] = tuple(
-            _described(self._sources, names_of(traced), traced.traced.data_format)
+            _described(self._sources, named or names_of(traced), traced.traced.data_format)
         )
         self._names = [tensor.name for tensor in self.tensors]
         self._sessions: dict[tuple[str, Rounding], Any] = {}
+        self._without: frozenset[str] = frozenset()
         self._names = self._of_samples({spec.name: np.zeros(spec.shape, spec.dtype) for spec in traced.inputs})
         self.tensors = tuple(tensor for tensor in self.tensors if tensor.name in self._names)
 
@@ -72,23 +71,37 @@ class InnerModel:
         find = session.graph.get_tensor_by_name
         samples = len(next(iter(inputs.values())))
         parts: dict[str, list[np.ndarray]] = {name: [] for name in self._names}
-        for start in range(0, samples - samples % self._batch, self._batch):
-            chunk = slice(start, start + self._batch)
+        for start in range(0, samples - samples % self.batch, self.batch):
+            chunk = slice(start, start + self.batch)
             feed = {}
             for key, array in {**inputs, **given}.items():
                 tensor = find(self._inputs.get(key, f"{key}{_FEED}:0"))
-                feed[tensor] = np.asarray(array[chunk], tensor.dtype.as_numpy_dtype)
+                part = array[chunk] if key in self._inputs or key not in self._without else array[start]
+                feed[tensor] = np.asarray(part, tensor.dtype.as_numpy_dtype)
             values = session.run([f"{name}:0" for name in self._names], feed)
             for name, value in zip(self._names, values, strict=True):
-                parts[name].append(value)
+                parts[name].append(value[None] if name in self._without else value)
         return {name: np.concatenate(each) for name, each in parts.items()}
 
+    def _factors(self) -> dict[str, np.ndarray]:
+        """By product with weights, what each of its channels is multiplied with right behind it."""
+        found = factors(self._graph, self._sources.depends)
+        values = self._session("float64", "").run([f"{name}:0" for name in found.values()])
+        return dict(zip(found, (np.asarray(value, np.float64).reshape(-1) for value in values), strict=True))
+
     def _of_samples(self, inputs: Arrays) -> list[str]:
-        """The tensors that hold the samples of a call one after the other, which is found by running one."""
+        """The tensors that hold the samples of a call one after the other, which is found by running one.
+
+        Where a call is one sample, all do; those without an axis for it are noted.
+        """
         session = self._session("float32", "")
         feed = {session.graph.get_tensor_by_name(self._inputs[name]): value for name, value in inputs.items()}
         values = session.run([f"{name}:0" for name in self._names], feed)
-        return [name for name, value in zip(self._names, values, strict=True) if value.shape[:1] == (self._batch,)]
+        others = {name for name, value in zip(self._names, values, strict=True) if value.shape[:1] != (self.batch,)}
+        if self.batch == 1:
+            self._without = frozenset(others)
+            return list(self._names)
+        return [name for name in self._names if name not in others]
 
     def _session(self, dtype: str, weights: Rounding) -> Any:
         if (dtype, weights) not in self._sessions:
@@ -101,7 +114,8 @@ class InnerModel:
         definition = _with_feeds(self._graph, {tensor.name for tensor in self.tensors})
         if dtype == "float64":
             definition = _doubled(definition)
-        _round_weights(definition, weights)
+        if weights:
+            round_weights(definition, weights, self._factors() if weights == "8 bits, one scale" else {})
         graph = tf.Graph()
         with graph.as_default():
             try:
@@ -169,7 +183,7 @@ class _Sources:
         if node.name in self.inputs or not self.depends(node.name) or node.op in MOVED:
             return False
         types = [node.attr[key].type for key in ("T", "dtype") if key in node.attr]
-        return node.op in _CALLS or 1 in types  # DT_FLOAT
+        return node.op in CALLS or 1 in types  # DT_FLOAT
 
     def origin(self, name: str) -> str:
         """The tensor, or the model's input, whose numbers a node holds; empty where it has them from no input."""
@@ -195,7 +209,7 @@ class _Sources:
 def _described(sources: _Sources, named: Named, data_format: str) -> Iterator[LayerTensor]:
     for node in sources.listed():
         layer, block, gate = named.of(node.name)
-        weighted = node.op in WEIGHTED or node.op in _CALLS
+        weighted = node.op in WEIGHTED or node.op in CALLS
         # TensorFlow has no channels-first convolution on the CPU: Keras turns the map in front of it and behind.
         axis = 1 if data_format == "channels_first" and not weighted else -1
         yield LayerTensor(node.name, node.op, layer, block, gate, sources.sources(node), weighted, axis)
@@ -241,36 +255,3 @@ def _double_node(node: Any, single: int, double: int) -> None:
             value.list.type[place] = double if each == single else each
         if value.HasField("tensor") and value.tensor.dtype == single:
             value.tensor.CopyFrom(tf.make_tensor_proto(tf.make_ndarray(value.tensor).astype(np.float64)))
-
-
-def _round_weights(graph: Any, rounding: Rounding) -> None:
-    """Round the constants that convolutions and matrix products multiply with, in place."""
-    import tensorflow as tf
-
-    if not rounding:
-        return
-    nodes = {node.name: node for node in graph.node}
-    for node in graph.node:
-        if node.op not in WEIGHTED and node.op not in _CALLS:
-            continue
-        for name in map(_node, node.input):
-            while nodes[name].op in ("Identity", "ReadVariableOp"):
-                name = _node(nodes[name].input[0])
-            if nodes[name].op != "Const":
-                continue
-            tensor = nodes[name].attr["value"].tensor
-            value = tf.make_ndarray(tensor)
-            if value.dtype.name in _FLOATS and value.ndim > 1:
-                rounded = _rounded(value, rounding, depthwise=node.op.startswith("Depthwise"))
-                tensor.CopyFrom(tf.make_tensor_proto(rounded.astype(value.dtype)))
-
-
-def _rounded(weights: np.ndarray, rounding: Rounding, depthwise: bool) -> np.ndarray:
-    if rounding == "half":
-        return weights.astype(np.float16)
-    axes: Any = None
-    if rounding == "8 bits, scale a channel":
-        axes = (0, 1) if depthwise else tuple(range(weights.ndim - 1))
-    step = np.maximum(np.abs(weights).max(axis=axes, keepdims=True) / 127, np.finfo(np.float64).tiny)
-    rounded: np.ndarray = np.rint(weights / step) * step
-    return rounded

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from converters.artifact import Artifact
+from converters.deploy.targets import Target
 from converters.errors import ModelError
+from exporter.formats import FORMATS
 from exporter.options import ExportOptions
-from exporter.parity.layers import Arrays, InnerReference
-from exporter.parity.locate import Candidate, Profile, profile
+from exporter.parity.layers import Arrays
+from exporter.parity.locate import Candidate, Finding, Profile, profile
 from exporter.runtimes.base import Session, Traceable
 from exporter.source import LoadedModel
 
@@ -20,7 +23,9 @@ NUMBERS: Final = 50_000_000
 
 
 class LayerSearch:
-    """Holds artifacts of one model against it, tensor by tensor. Its layers are traced once for each batch.
+    """Holds artifacts of one model against it, tensor by tensor. Its layers are traced once for each batch and form.
+
+    A lowered artifact is held against the lowered model, which is proved equal to the model when it is made.
 
     Args:
         source: the model that the artifacts were made from.
@@ -29,7 +34,8 @@ class LayerSearch:
 
     def __init__(self, source: LoadedModel, inputs: Arrays) -> None:
         self._source, self._inputs = source, inputs
-        self._inner: dict[int, InnerReference] = {}
+        self._inner: dict[tuple[int, Target | None], Any] = {}
+        self._traced: dict[int, Any] = {}
 
     def profile(self, artifact: Artifact, session: Session, inputs: Arrays | None = None) -> Profile:
         """The profile of an artifact that is open in `session`.
@@ -38,31 +44,71 @@ class LayerSearch:
             inputs: to be used instead of the search's own, of the same shapes.
 
         Raises:
-            ModelError: the runtime keeps its inner tensors to itself (LiteRT's and ONNX Runtime's can be read), or the
-                model's graph has no float64 form.
+            ModelError: the runtime keeps its inner tensors to itself (LiteRT's and ONNX Runtime's can be read), the
+                model's graph has no float64 form, or the artifact was lowered in a way that this version does not know.
         """
         if not isinstance(session, Traceable):
             raise ModelError(
                 f"{session.description}: its inner tensors cannot be read; LiteRT's and ONNX Runtime's can"
             )
         batch = artifact.inputs[0].shape[0] or 1
-        if batch not in self._inner:
-            self._inner[batch] = self._traced(batch)
-        inner = self._inner[batch]
         inputs = self._inputs if inputs is None else inputs
-        few = {name: array[:batch] for name, array in inputs.items()}
-        each = sum(value.size for value in inner.run(few).values()) // batch
-        # Two at least, so that what never varies is told from what does not vary within a sample.
-        samples = -(-min(SAMPLES, max(2, NUMBERS // max(1, each))) // batch) * batch
         candidate = Candidate(
             session, str(artifact.path), session.description, str(artifact.precision), artifact.inputs
         )
-        return profile(candidate, inner, {name: v[:samples] for name, v in inputs.items()})
+        found = []
+        for target in _targets(artifact):
+            inner = self._reference(batch, target, artifact)
+            if inner is None:
+                continue
+            few = {name: array[:batch] for name, array in inputs.items()}
+            each = sum(value.size for value in inner.run(few).values()) // batch
+            # Two at least, so that what never varies is told from what does not vary within a sample.
+            samples = -(-min(SAMPLES, max(2, NUMBERS // max(1, each))) // batch) * batch
+            found.append(profile(candidate, inner, {name: v[:samples] for name, v in inputs.items()}))
+        return min(found, key=_unlike)
 
-    def _traced(self, batch: int) -> InnerReference:
+    def _reference(self, batch: int, target: Target | None, artifact: Artifact) -> Any:
+        """The model's inner tensors in the form for a target; None where it has no such form."""
+        key = batch, target
+        if key not in self._inner:
+            self._inner[key] = self._plain(batch) if target is None else self._lowered(batch, target, artifact)
+        return self._inner[key]
+
+    def _plain(self, batch: int) -> Any:
         from exporter.inner import InnerModel
         from exporter.pipeline import trace
 
         shapes = {name: array.shape[1:] for name, array in self._inputs.items() if array.ndim > 1}
-        traced: Any = trace(self._source, ExportOptions(batch=batch, input_shapes=shapes))
-        return InnerModel(traced)
+        self._traced[batch] = trace(self._source, ExportOptions(batch=batch, input_shapes=shapes))
+        return InnerModel(self._traced[batch])
+
+    def _lowered(self, batch: int, target: Target, artifact: Artifact) -> Any:
+        from converters.deploy.traced import lower_traced
+        from exporter.inner_lowered import lowered_inner
+
+        plain = self._reference(batch, None, artifact)
+        traced, lowered = lower_traced(self._traced[batch], target, self._inputs)
+        told = artifact.metadata.get("lowered")
+        if told is None:
+            return lowered_inner(plain, traced, self._inputs) if lowered.rewrites else None
+        if lowered.summary() != told:
+            raise ModelError(
+                f"{artifact.path.name}: was lowered in another way than this version does, so that its tensors have no "
+                "names; export it again"
+            )
+        return lowered_inner(plain, traced, self._inputs)
+
+
+def _targets(artifact: Artifact) -> Sequence[Target | None]:
+    """What the artifact's graph may have been lowered for, None being the model as it is."""
+    if "described_by" in artifact.metadata:  # a bare file does not tell; the form that it is most like is taken
+        known = FORMATS[artifact.format].targets.values()
+        return (None, *dict.fromkeys(known))
+    told = artifact.metadata.get("lowered") or {}
+    return (Target(told["target"]),) if told.get("rewrites") else (None,)
+
+
+def _unlike(found: Profile) -> int:
+    """How many tensors of the file are none of the model's, or leave it."""
+    return len(found.unmatched) + sum(row.finding is Finding.LEAVES for row in found.rows)

@@ -1,6 +1,6 @@
 """Put faults into copies of sound models, export them, and see whether each is found and at which layer.
 
-    python scripts/measure_faults.py [--quick] [--model NAME] [--only WORD]
+    python scripts/measure_faults.py [--quick] [--plain] [--no-scales] [--model NAME] [--only WORD]
 
 Prints a Markdown table: the fault, where it was put, and for TFLite and for ONNX the verdict on the outputs, the layer
 that `locate` names and whether that is the right one (exact; or "among", where several layers became one operation and
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from faults import faults, models
-from wrong_scales import quantised, wrong_scales
+from wrong_scales import lowered, quantised, wrong_scales
 
 from converters.artifact import Artifact
 from converters.errors import ConversionError
@@ -81,8 +81,8 @@ class Sound:
         return {name: judge_quantised(own, to_real(given[spec.name], spec), Gates()) for (name, own), spec in pairs}
 
 
-def exported(model: Any, folder: Path) -> tuple[Any, ...]:
-    return export(model, ExportOptions(tuple(FORMATS), output=folder, verify=False)).artifacts
+def exported(model: Any, folder: Path, lower: bool = True) -> tuple[Any, ...]:
+    return export(model, ExportOptions(tuple(FORMATS), output=folder, verify=False, lower=lower)).artifacts
 
 
 def cell(outcome: Outcome, right: tuple[str, ...]) -> str:
@@ -96,12 +96,12 @@ def cell(outcome: Outcome, right: tuple[str, ...]) -> str:
 
 def scales(name: str, sound: Sound, arguments: argparse.Namespace, folder: Path, sound_rows: list[Any]) -> None:
     """The rows of the quantised copies, with a wrong scale in each of their layers in turn."""
-    if arguments.only not in "wrong scale":
+    if arguments.no_scales or arguments.only not in "wrong scale":
         return
     images = next(iter(sound.reference.inputs.values()))
     started = time.perf_counter()
     made, outcomes = [], []
-    for artifact in quantised(sound.model, images, folder):
+    for artifact in (quantised if arguments.plain else lowered)(sound.model, images, folder):
         try:
             outcomes.append(sound.judge(artifact))
             made.append(artifact)
@@ -122,6 +122,8 @@ def scales(name: str, sound: Sound, arguments: argparse.Namespace, folder: Path,
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="one place for most faults, not all")
+    parser.add_argument("--plain", action="store_true", help="exports of the model as it is, not lowered ones")
+    parser.add_argument("--no-scales", action="store_true", help="no quantised copies, which take longest")
     parser.add_argument("--model", action="append", choices=list(models()))
     parser.add_argument("--only", default="", help="faults whose name holds this")
     arguments = parser.parse_args()
@@ -134,13 +136,13 @@ def main() -> None:
         sound = Sound(make())
         with tempfile.TemporaryDirectory() as folder:
             started = time.perf_counter()
-            outcomes = [sound.judge(each) for each in exported(sound.model, Path(folder))]
+            outcomes = [sound.judge(each) for each in exported(sound.model, Path(folder), not arguments.plain)]
             took = time.perf_counter() - started
             sound_rows.append((name, outcomes, took))
             for fault in faults(sound.model, arguments.quick):
                 if arguments.only not in fault.name:
                     continue
-                made = exported(fault.put(sound.model), Path(folder, "faulty"))
+                made = exported(fault.put(sound.model), Path(folder, "faulty"), not arguments.plain)
                 cells = [cell(sound.judge(each), fault.layers) for each in made]
                 print(f"| {name} | {fault.name} | {fault.layers[0]} | {' | '.join(cells)} |", flush=True)
             scales(name, sound, arguments, Path(folder), sound_rows)

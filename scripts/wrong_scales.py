@@ -13,6 +13,7 @@ import numpy as np
 from converters.artifact import Artifact, Precision
 from exporter import ExportOptions, export
 from exporter.parity.locate import Profile, Row
+from exporter.quantisation.options import QuantisationOptions
 
 FACTOR = 1.25
 WEIGHED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "Conv", "Gemm")
@@ -22,6 +23,13 @@ def quantised(model: Any, images: np.ndarray, folder: Path) -> tuple[Artifact, A
     """int8 TFLite by TensorFlow's converter, with int8 input and output, and int8 ONNX by onnxruntime, in QDQ form."""
     made = export(model, ExportOptions(("saved_model", "onnx"), output=folder, verify=False, lower=False)).artifacts
     return _tflite(made[0], folder / "int8.tflite", images), _onnx(made[1], folder / "int8.onnx", images)
+
+
+def lowered(model: Any, images: np.ndarray, folder: Path) -> tuple[Artifact, ...]:
+    """int8 TFLite and ONNX as `cbam quantize` makes them, of the lowered model where that loses no more."""
+    options = QuantisationOptions(calibration=images, force=True)
+    made = ExportOptions(("tflite", "onnx"), precision=Precision.INT8, output=folder, quantisation=options)
+    return export(model, made).artifacts
 
 
 def _tflite(saved: Artifact, path: Path, images: np.ndarray) -> Artifact:

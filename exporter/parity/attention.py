@@ -60,13 +60,13 @@ def spatial_maps(layers: Sequence[LayerTensor], matches: Mapping[str, Match], tr
     """The maps of each block that has a spatial gate, in the order of computation."""
     found = []
     for tensor in layers:
-        own = truth[tensor.name] if tensor.gate == "spatial" else np.empty(0)
+        own = tensor.upright(truth[tensor.name]) if tensor.gate == "spatial" else np.empty(0)
         sizes = [size for size in own.shape[1:] if size != 1]
         if not 0 < len(sizes) <= 2:
             continue
         shape = (len(own), *([1] * (2 - len(sizes))), *sizes)
         match = matches.get(tensor.name)
-        given = None if match is None else np.asarray(match.value).reshape(shape)
+        given = None if match is None else tensor.upright(np.asarray(match.value)).reshape(shape)
         found.append(SpatialMaps(tensor.block, own.reshape(shape), given))
     return tuple(found)
 

@@ -56,12 +56,23 @@ def culprit(match: Match, chain: Sequence[LayerTensor], predicted: Arrays) -> Cu
         chain: the segment; its tensors' values, as they must be, are in `predicted`.
     """
     names = list(dict.fromkeys(tensor.layer for tensor in chain))
+    if len(names) == 1 and " + " in names[0]:
+        return _product(match, predicted[match.layer.name]) if match.layer.product else UNKNOWN
     if len(names) == 1:
         return Culprit(names[0], "")
     linear, after = _activation(match, chain, predicted)
     if after and _agrees_where_it_is_linear(match, predicted[match.layer.name], predicted[linear.name]):
         return Culprit(after[-1], "right where the activation leaves a value as it is, wrong where it does not")
     return _scale(match, chain, linear, predicted)
+
+
+def _product(match: Match, target: np.ndarray) -> Culprit:
+    """Of a convolution with what follows folded into it, as one operation gives both: one factor and offset may be
+    either's, more is the convolution's."""
+    fit = _fit(target, target, match.value)
+    if fit is not None and fit.before > match.allowed and fit.left > 2 * match.allowed:
+        return Culprit(match.layer.product, "it differs by more than scale and offset")
+    return UNKNOWN
 
 
 def _activation(match: Match, chain: Sequence[LayerTensor], predicted: Arrays) -> tuple[LayerTensor, list[str]]:
@@ -89,16 +100,19 @@ def _agrees_where_it_is_linear(match: Match, behind: np.ndarray, before: np.ndar
 def _scale(match: Match, chain: Sequence[LayerTensor], linear: LayerTensor, predicted: Arrays) -> Culprit:
     """Tell a factor and an offset of each channel, which a normalisation gives, from other weights."""
     weighted = [tensor for tensor in chain if tensor.weighted]
+    if any(" + " in tensor.layer and not tensor.product for tensor in chain):
+        return UNKNOWN
     if not weighted:
         first = list(dict.fromkeys(tensor.layer for tensor in chain[: chain.index(linear) + 1]))
         return Culprit(first[0], "") if len(first) == 1 else UNKNOWN
     if len(weighted) != 1:
         return UNKNOWN
-    norms = [t.layer for t in chain[chain.index(weighted[0]) + 1 : chain.index(linear) + 1]]
-    others = [name for name in dict.fromkeys(norms) if name != weighted[0].layer]
+    heavy = weighted[0].product or weighted[0].layer
+    norms = [name for t in chain[chain.index(weighted[0]) : chain.index(linear) + 1] for name in t.layer.split(" + ")]
+    others = [name for name in dict.fromkeys(norms) if name != heavy and name != weighted[0].layer]
     target, behind = predicted[linear.name], predicted[match.layer.name]
     if not others or target.shape != match.value.shape:
-        return Culprit(weighted[0].layer, "") if not others else UNKNOWN
+        return Culprit(heavy, "") if not others else UNKNOWN
     by_channel = [np.moveaxis(each, linear.channels, 0) for each in (target, behind, match.value)]
     fits = [_fit(*each) for each in zip(*by_channel, strict=True)]
     seen = [fit for fit in fits if fit is not None]
@@ -106,7 +120,7 @@ def _scale(match: Match, chain: Sequence[LayerTensor], linear: LayerTensor, pred
     if not off:
         return UNKNOWN
     if any(fit.left > 2 * match.allowed for fit in off):
-        return Culprit(weighted[0].layer, f"{len(off)} of {len(fits)} channels differ by more than scale and offset")
+        return Culprit(heavy, f"{len(off)} of {len(fits)} channels differ by more than scale and offset")
     factors = np.array([fit.factor for fit in off])
     if len(off) == 1 and len(fits) > 1:
         return UNKNOWN  # one weight of a small kernel or of the normalisation: it looks the same

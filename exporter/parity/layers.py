@@ -23,12 +23,16 @@ class LayerTensor:
     Attributes:
         name: of the operation that computes it, unique.
         op: that operation's type, as TensorFlow calls it (`Conv2D`, `Relu`).
-        layer: path of the Keras layer or operation it belongs to, through nested models and into CBAM's own parts.
+        layer: path of the Keras layer or operation it belongs to, through nested models and into CBAM's own parts;
+            several with ` + ` between where one operation stands for all of them.
         block: name of the CBAM block it belongs to, or empty.
         gate: whether it is that block's channel or spatial gate.
         sources: names of the tensors, inputs of the model included, that it is computed from.
         weighted: whether it is a product with weights, a convolution or a matrix product.
         channels: the axis of its channels.
+        product: where `layer` names several, the one among them that multiplies with weights, if it is one.
+        axes, shape: of a gate that is computed in another form: turned by `axes`, which may be empty, and with
+            the sizes `shape` behind the samples it is as the model has it. Empty: it is so.
     """
 
     name: str
@@ -39,6 +43,14 @@ class LayerTensor:
     sources: tuple[str, ...] = ()
     weighted: bool = False
     channels: int = -1
+    product: str = ""
+    axes: tuple[int, ...] = ()
+    shape: tuple[int, ...] = ()
+
+    def upright(self, value: np.ndarray) -> np.ndarray:
+        """A value of this tensor, samples first, in the form that the model has it in."""
+        turned = value.transpose(self.axes) if self.axes else value
+        return turned.reshape(len(value), *self.shape) if self.shape else turned
 
 
 class InnerReference(Protocol):

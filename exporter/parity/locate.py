@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -214,7 +214,7 @@ def _lost(path: str, matches: Sequence[Match], predictor: Predictor) -> Divergen
         if tensor in known or tensor not in predictor.truth:
             continue
         layers = {each.name: each for each in predictor.reference.tensors}
-        names = tuple(dict.fromkeys(each.layer for each in segment(layers, tensor, known)))
+        names = _single(each.layer for each in segment(layers, tensor, known))
         reason = f"output {name!r} is like nothing in the file, nor is any tensor of these layers"
         return Divergence(path, " + ".join(names), names, layers[tensor].block, "", np.inf, reason)
     return None
@@ -230,7 +230,7 @@ def _row(match: Match, matches: Sequence[Match], predictor: Predictor, overall: 
     elif not total <= overall[name] + match.allowed:
         finding = Finding.HANDS_ON
     relative = (lambda value: float(value / spread)) if spread > 0 else (lambda value: None)
-    layers = tuple(dict.fromkeys(tensor.layer for tensor in _chain(match, matches, predictor)))
+    layers = _single(tensor.layer for tensor in _chain(match, matches, predictor))
     return Row(
         match.layer.layer,
         layers,
@@ -243,6 +243,11 @@ def _row(match: Match, matches: Sequence[Match], predictor: Predictor, overall: 
         match.how,
         match.file.clipped,
     )
+
+
+def _single(layers: Iterable[str]) -> tuple[str, ...]:
+    """The layers one by one, each once; a tensor that stands for several names them with ` + ` between."""
+    return tuple(dict.fromkeys(name for layer in layers for name in layer.split(" + ")))
 
 
 def _chain(match: Match, matches: Sequence[Match], predictor: Predictor) -> list[Any]:

@@ -15,17 +15,23 @@ from typing import Final, Literal
 import numpy as np
 
 from exporter.parity.layers import Arrays, LayerTensor
-from exporter.parity.prediction import CLIPPED, STEPS, Prediction, Predictor, largest
+from exporter.parity.prediction import CLIPPED, Prediction, Predictor, largest
 from exporter.parity.traced import FileTensor, views
 
 _ROUNDS: Final = 6
 _REPAIRS: Final = 6  # doubtful matches looked into, of those that disagree
 _OTHERS: Final = 4  # layers that each may be instead
+_CLOSE: Final = 10  # times the largest error is the least spread of what is known by its value, where more is allowed
 _ALIKE: Final = 0.5
 """Root mean square error, in units of the spread, below which two tensors are taken to be meant as the same one: two
 that have nothing to do with each other are 1.4 apart, or more."""
 
+_MEANT: Final = 0.1
+"""The same, of what is taken for another one than its name says."""
+
 _NUMBER: Final = re.compile(r"_\d+$")
+_OUTPUT: Final = re.compile(r":\d+(?=/|$)|:.*$")
+"""Which output of an operation a tensor is: `scope/mark:0`, or inside a lowered block `scope/mark:0/Conv_8`."""
 
 How = Literal["value", "name", "place"]
 
@@ -179,7 +185,7 @@ class Matcher:
     def _error(self, tensor: FileTensor, name: str, value: np.ndarray, prediction: Prediction) -> tuple[float, float]:
         """The largest difference of a tensor from its prediction, and what is allowed."""
         target = prediction.values[name]
-        allowed = prediction.allowed[name] + STEPS * tensor.step
+        allowed = prediction.allowed[name] + tensor.rounding
         truth = self._predictor.truth[name]
         beyond = (
             np.count_nonzero((truth < tensor.low - allowed) | (truth > tensor.high + allowed)) if tensor.step else 0
@@ -198,17 +204,16 @@ class Matcher:
         near = self._behind(self._named.hints(tensor.name))
         for name, seen in fitting.items():
             target = self.prediction.values[name]
-            allowed = self.prediction.allowed[name] + STEPS * tensor.step
+            allowed = self.prediction.allowed[name] + tensor.rounding
             spread = self.prediction.spread[name]
             # What does not vary, or less than its error, is like anything else that does not.
-            if not spread > 2 * allowed and name not in near:
-                continue
+            loose = not spread > 2 * allowed and name not in near
             # Two tensors that are this near have a mean and a deviation as near; this is quickly said of most.
             apart = max(abs(mean - float(np.mean(target))), abs(deviation - float(np.std(target))))
             if not tensor.step and apart > allowed:
                 continue
             match = self._made(tensor, name, seen, "value")
-            if match.agrees:
+            if match.agrees and not (loose and spread <= _CLOSE * match.error):
                 agreeing.append(match)
         by_hint = [match for match in agreeing if match.layer.name in near]
         for wanted in (
@@ -236,7 +241,14 @@ class Matcher:
             return None
         # A fused operation bears the names of all it does; its result is that of the last.
         name = max(hinted, key=lambda each: self._order[each])
-        return self._made(tensor, name, fitting[name], "name")
+        named = self._made(tensor, name, fitting[name], "name")
+        if self._score(named) < _ALIKE:
+            return named
+        # It may be what comes right behind, where that was made one with it: a product that adds another one.
+        behind = [each for each in fitting if set(hinted) & set(self._layers[each].sources)]
+        others = [self._made(tensor, each, fitting[each], "name") for each in behind if not self._layers[each].weighted]
+        near = min(others, key=self._score, default=named)
+        return near if self._score(near) < _MEANT else named
 
     def _by_place(
         self, tensor: FileTensor, fitting: Mapping[str, list[np.ndarray]], taken: set[str], behind: set[str]
@@ -335,32 +347,34 @@ class _Names:
         self._loose: dict[tuple[str, ...], list[str]] = {}
         for name in list(self._exact):
             self._exact.setdefault(name.rpartition("/")[0], []).append(name)
-            whole = _key(name)
+            whole, own = _key(name), _key(name, numbered=True)
             # With and without the scope of the model itself; the scope of a layer stands for all that is in it.
-            for key in dict.fromkeys((whole, whole[1:], whole[:-1], whole[1:-1])):
+            for key in dict.fromkeys((own, own[1:], whole, whole[1:], whole[:-1], whole[1:-1])):
                 if key:
                     self._loose.setdefault(key, []).append(name)
 
     def hints(self, name: str) -> list[str]:
         """The layers that a tensor's name speaks of."""
         found: dict[str, None] = {}
-        for part in (part.split(":")[0] for part in name.split(";")):
+        for part in (_OUTPUT.sub("", part) for part in name.split(";")):
             scope = part.rpartition("/")[0]
             found |= dict.fromkeys(self._exact.get(part) or self._exact.get(scope) or self._like(part))
         return list(found)
 
     def _like(self, part: str) -> list[str]:
         key = _key(part)
-        for tried in (key, key[:-1]):
+        # The number of an operation tells it from its like in the same scope; that of a layer depends on the process.
+        for tried in (_key(part, numbered=True), key, key[:-1]):
             for start in range(len(tried)):  # the model may stand in others, in the file
                 if tried[start:] in self._loose:
                     return self._loose[tried[start:]]
         return []
 
 
-def _key(name: str) -> tuple[str, ...]:
-    """The scopes of a name without the numbers that keep them apart."""
-    return tuple(_NUMBER.sub("", scope) for scope in name.split("/"))
+def _key(name: str, numbered: bool = False) -> tuple[str, ...]:
+    """The scopes of a name without the numbers that keep them apart; `numbered`: the last with its own."""
+    *scopes, last = name.split("/")
+    return (*(_NUMBER.sub("", scope) for scope in scopes), last if numbered else _NUMBER.sub("", last))
 
 
 def _ancestors(sources: Mapping[str, Sequence[str]]) -> dict[str, set[str]]:

@@ -1,0 +1,88 @@
+"""The weights of a frozen graph as a file stores them that holds fewer bits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import numpy as np
+
+from exporter.parity.layers import Rounding
+
+WEIGHTED: Final = frozenset(
+    {"Conv1D", "Conv2D", "Conv3D", "DepthwiseConv2dNative", "Conv2DBackpropInput", "MatMul", "BatchMatMulV2", "Einsum"}
+)
+CALLS: Final = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
+"""A function that was not inlined: a grouped convolution, which Keras has compiled."""
+
+_SHIFTS: Final = frozenset({"BiasAdd", "Add", "AddV2", "Sub"})
+_FLOATS: Final = ("float32", "float64")
+
+
+def factors(graph: Any, depends: Callable[[str], bool]) -> dict[str, str]:
+    """By product with weights, the node of the factors that its result is multiplied with, as a normalisation does.
+
+    Every converter multiplies them into the weights, so that weights that share one scale share it afterwards.
+
+    Args:
+        depends: whether a node is computed from the inputs of the model.
+    """
+    weighted = {node.name for node in graph.node if node.op in WEIGHTED}
+    found = {}
+    for node in graph.node:
+        names = [_node(name) for name in node.input]
+        if node.op == "Mul" and sum(map(depends, names)) == 1:
+            product, factor = sorted(names, key=depends, reverse=True)
+            if product in weighted:
+                found[product] = factor
+    return found
+
+
+def round_weights(graph: Any, rounding: Rounding, folded: Mapping[str, np.ndarray]) -> None:
+    """Round the constants that convolutions and matrix products multiply with, in place; to halves, biases as well.
+
+    Args:
+        folded: by product, the factors of its channels that are multiplied into its weights before they are rounded.
+    """
+    import tensorflow as tf
+
+    nodes = {node.name: node for node in graph.node}
+    least = 1 if rounding == "half" else 2  # axes
+    for node in graph.node:
+        if node.op not in WEIGHTED | CALLS and not (least == 1 and node.op in _SHIFTS):
+            continue
+        for name in map(_node, node.input):
+            while nodes[name].op in ("Identity", "ReadVariableOp"):
+                name = _node(nodes[name].input[0])
+            if nodes[name].op != "Const":
+                continue
+            tensor = nodes[name].attr["value"].tensor
+            value = tf.make_ndarray(tensor)
+            if value.dtype.name in _FLOATS and value.ndim >= least:
+                depthwise = node.op.startswith("Depthwise")
+                rounded = _with_factors(value, rounding, depthwise, folded.get(node.name))
+                tensor.CopyFrom(tf.make_tensor_proto(rounded.astype(value.dtype)))
+
+
+def _with_factors(weights: np.ndarray, rounding: Rounding, depthwise: bool, factor: np.ndarray | None) -> np.ndarray:
+    shape = (*weights.shape[2:],) if depthwise else weights.shape[-1:]
+    if factor is None or factor.size != np.prod(shape) or not np.all(factor):
+        return _rounded(weights, rounding, depthwise)
+    laid = factor.reshape(shape)
+    rounded: np.ndarray = _rounded(weights * laid, rounding, depthwise) / laid
+    return rounded
+
+
+def _rounded(weights: np.ndarray, rounding: Rounding, depthwise: bool) -> np.ndarray:
+    if rounding == "half":
+        return weights.astype(np.float16)
+    axes: Any = None
+    if rounding == "8 bits, scale a channel":
+        axes = (0, 1) if depthwise else tuple(range(weights.ndim - 1))
+    step = np.maximum(np.abs(weights).max(axis=axes, keepdims=True) / 127, np.finfo(np.float64).tiny)
+    rounded: np.ndarray = np.rint(weights / step) * step
+    return rounded
+
+
+def _node(name: str) -> str:
+    return name.removeprefix("^").split(":")[0]
