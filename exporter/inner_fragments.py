@@ -80,7 +80,7 @@ def _translated(fragment: Fragment, scope: str) -> tuple[Any, str]:
     from converters.deploy.makers import own_values
 
     block = fragment.block
-    nodes, constants = fragment.nodes(("first", "last", "output"), own_values, "float32", _OPSET)
+    nodes, constants = fragment.nodes(("first", "last", "output"), own_values, ("float32", _OPSET))
     with tf.Graph().as_default() as graph, tf.name_scope(f"{scope}/"):
         taken = tf.compat.v1.placeholder(tf.float32, (1, block.height, block.width, block.channels), name="taken")
         known = {"last": taken, "first": tf.transpose(taken, [0, 3, 1, 2])}
@@ -104,20 +104,30 @@ def _concat(given: Sequence[Any], settings: Settings, name: str) -> Any:
 def _gemm(given: Sequence[Any], settings: Settings, name: str) -> Any:
     import tensorflow as tf
 
+    turned = bool(settings.get("transB", 0))
     if len(given) == 2:
-        return tf.matmul(given[0], given[1], name=name)
-    return tf.add(tf.matmul(given[0], given[1]), given[2], name=name)
+        return tf.matmul(given[0], given[1], transpose_b=turned, name=name)
+    return tf.add(tf.matmul(given[0], given[1], transpose_b=turned), given[2], name=name)
+
+
+def _gather(given: Sequence[Any], settings: Settings, name: str) -> Any:
+    import tensorflow as tf
+
+    return tf.gather(given[0], given[1], axis=settings["axis"], name=name)
 
 
 def _conv(given: Sequence[Any], settings: Settings, name: str) -> Any:
-    """TensorFlow convolves channels last on the CPU."""
+    """TensorFlow convolves channels last on the CPU, and in groups only of one channel each, by another operation."""
     import tensorflow as tf
 
     top, left, bottom, right = settings["pads"]
     x = tf.transpose(given[0], [0, 2, 3, 1])
     pads = [[0, 0], [top, bottom], [left, right], [0, 0]]
-    kernel, strides = given[1].transpose(2, 3, 1, 0), [1, *settings["strides"], 1]
-    made = tf.nn.conv2d(x, kernel, strides, padding=pads, name=name if len(given) == 2 else None)
+    strides, called = [1, *settings.get("strides", (1, 1)), 1], name if len(given) == 2 else None
+    if settings.get("group", 1) == 1:
+        made = tf.nn.conv2d(x, given[1].transpose(2, 3, 1, 0), strides, padding=pads, name=called)
+    else:
+        made = tf.nn.depthwise_conv2d(x, given[1].transpose(2, 3, 0, 1), strides, padding=pads, name=called)
     if len(given) == 3:
         made = tf.nn.bias_add(made, given[2], name=name)
     return tf.transpose(made, [0, 3, 1, 2])
@@ -176,6 +186,7 @@ _MADE: Final[Mapping[str, Callable[[Sequence[Any], Settings, str], Any]]] = {
     "Concat": _concat,
     "Conv": _conv,
     "Expand": _called("broadcast_to"),
+    "Gather": _gather,
     "Gemm": _gemm,
     "GlobalAveragePool": _pooled("reduce_mean"),
     "GlobalMaxPool": _pooled("reduce_max"),
