@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
 from converters.errors import ModelError
-from converters.lambdas import drift, hard_sigmoid, local, masks, rows
+from converters.lambdas import drift, hard_sigmoid, local, masks
 from converters.lambdas.archive import layer_name
 from converters.lambdas.gone import GONE, call_recurrent, is_recurrent
 from converters.lambdas.graph import Graph, Part, Path, cannot_build, single
@@ -21,6 +21,7 @@ from converters.lambdas.keras_names import LAYERS, MODELS, OPERATIONS, RAW_LAYER
 from converters.lambdas.limits import show
 from converters.lambdas.masked_steps import MaskedSteps
 from converters.lambdas.nodes import LayerCall
+from converters.lambdas.rows import Rows
 from converters.lambdas.values import Era, OpenSize, Shape, describe
 
 __all__ = ["Part", "Rebuilder", "Replace", "is_replaced"]
@@ -56,6 +57,7 @@ class Rebuilder:
         self._gated: list[Any] = []
         self.states = 0
         self.masked_steps = MaskedSteps(era.zeroes_masked)
+        self._rows = Rows()
         self._steps = 0  # TimeDistributed layers around what is being built
 
     def model(self, config: Mapping[str, Any], path: Path = ()) -> Part:
@@ -87,7 +89,7 @@ class Rebuilder:
         name = str(entry.get("class_name"))
         if is_replaced(entry) or self._samples_corners(entry):
             outputs = self.replace(path, entry, call)
-            if self._steps and self.era.keras < 3 and not rows.apart(call.args[0] if call.args else [], outputs):
+            if self._steps and self.era.keras < 3 and not self._rows.apart(call.args[0] if call.args else [], outputs):
                 raise ModelError(
                     f"layer {show('/'.join(path))}: computes across the examples of a batch, or may do so, within "
                     "TimeDistributed, which called it on the steps of all examples at once in Keras 2"

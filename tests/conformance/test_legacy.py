@@ -19,9 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 STACKS = sorted((ROOT / "tests" / "fixtures" / "legacy").glob("*.zip"))
 # Bodies of library functions alone that are refused on some stack, and why.
 REFUSED = {
-    "the file does not tell which TensorFlow": ("resize", "inputs_resize_like"),
-    "the Lambda keeps a variable in the file": ("constant_k_ones", "constant_k_eye", "image_conv_constant_kernel"),
-    "its result does not depend on its input": ("shape_tf_shape",),
+    "the file does not tell which TensorFlow": ("resize_tf1_resize",),
 }
 
 

@@ -133,3 +133,11 @@ def test_what_the_user_says_must_not_contradict_the_file(files: Path) -> None:
         RescueOptions(tensorflow=3)
     with pytest.raises(OptionError, match="a model in memory is of the Keras that runs"):
         rescue(keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]), options=RescueOptions(tensorflow=2))
+
+
+def test_what_would_take_long_is_not_tried(files: Path) -> None:
+    file = files / "tf2.0-py3.7-tf.keras" / "each.h5"
+    with pytest.raises(ModelError, match=ACROSS):
+        rescue(file, functions={"lambda": "lambda x: K.repeat_elements(x, 1000000, 1)"})
+    made = rescue(file, functions={"lambda": "lambda x: K.repeat_elements(x, 1000, 1)"})
+    assert made.model.output_shape == (None, 4, 6000)
