@@ -50,6 +50,8 @@ class _Stitched:
         last = [op for op in self.graph.operators if self._converts(op) and int(op.outputs[0]) in outputs]
         for operation in last:  # the output's name is then that of the conversion, not of what computes it
             own[int(operation.inputs[0])] = own.pop(int(operation.outputs[0]))
+        # To float it reads 16 bits; to uint8 there is no kernel but from int8.
+        last = [op for op in last if flatbuffer.operation_name(self.model, op) == "DEQUANTIZE"]
         island = [own.get(int(op.outputs[0])) in names for op in self.graph.operators]
         taken = {int(op.outputs[0]) for op, kept in zip(self.graph.operators, island, strict=True) if kept}
         read_narrow = set(outputs)
