@@ -45,19 +45,33 @@ class _Stitched:
         self.operations: list[Any] = []
 
     def file(self, names: set[str]) -> bytes:
-        own = flatbuffer.tensor_names(self.graph)
-        island = [own[int(op.outputs[0])] in names for op in self.graph.operators]
-        read_narrow = {int(index) for index in self.graph.outputs}
+        own = dict(enumerate(flatbuffer.tensor_names(self.graph)))
+        outputs = {int(index) for index in self.graph.outputs}
+        last = [op for op in self.graph.operators if self._converts(op) and int(op.outputs[0]) in outputs]
+        for operation in last:  # the output's name is then that of the conversion, not of what computes it
+            own[int(operation.inputs[0])] = own.pop(int(operation.outputs[0]))
+        # To float it reads 16 bits; to uint8 there is no kernel but from int8.
+        last = [op for op in last if flatbuffer.operation_name(self.model, op) == "DEQUANTIZE"]
+        island = [own.get(int(op.outputs[0])) in names for op in self.graph.operators]
+        taken = {int(op.outputs[0]) for op, kept in zip(self.graph.operators, island, strict=True) if kept}
+        read_narrow = set(outputs)
         for operation, kept in zip(self.graph.operators, island, strict=True):
-            read_narrow |= set() if kept else {int(index) for index in operation.inputs}
+            if not kept and operation not in last:
+                read_narrow |= {int(index) for index in operation.inputs}
         for operation, kept in zip(self.graph.operators, island, strict=True):
             if kept:
                 self._take(operation, own[int(operation.outputs[0])], read_narrow)
+            elif operation in last and int(operation.inputs[0]) in taken:
+                operation.inputs = np.array([self.in_wide[int(operation.inputs[0])]], np.int32)
+                self.operations.append(operation)
             else:
                 self.operations.append(operation)
         self.graph.operators = self.operations
         flatbuffer.drop_unread(self.model)
         return flatbuffer.write(self.model)
+
+    def _converts(self, operation: Any) -> bool:
+        return flatbuffer.operation_name(self.model, operation) in ("QUANTIZE", "DEQUANTIZE")
 
     def _take(self, operation: Any, name: str, read_narrow: set[int]) -> None:
         """Put the operation of the wide file in the place of this one."""
