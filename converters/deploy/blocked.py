@@ -64,10 +64,12 @@ def _column_axis(axes: Group) -> Axis | None:
     """The axis of the map that these are, whole or as its two halves."""
     if len(axes) == 1 and isinstance(axes[0].label, int):
         return axes[0]
-    if len(axes) == 2 and isinstance(axes[0].label, Half) and axes[1].label == Half(axes[0].label.axis, "%"):
-        first, second = axes
-        return Axis(axes[0].label.axis, (first.size or 0) * (second.size or 0)) if first.label.part == "/" else None
-    return None
+    if len(axes) != 2:
+        return None
+    (slow, groups), (fast, group) = axes
+    if not isinstance(slow, Half) or slow.part != "/" or fast != Half(slow.axis, "%"):
+        return None
+    return Axis(slow.axis, (groups or 0) * (group or 0))
 
 
 def _size(group: Group) -> int | None:

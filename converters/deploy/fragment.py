@@ -182,7 +182,7 @@ class _Emitter:
             first, second = (_matrix_of(self._values(weights.kernel)) for weights in (squeeze, excite))
             biases = [None if weights.bias is None else self._values(weights.bias) for weights in (squeeze, excite)]
             apart = biases[0] if biases[0] is None else np.tile(biases[0], 2)
-            hidden = self._gemm(self._reshape(pooled, 1, 2 * channels), np.kron(np.eye(2), first), apart)
+            hidden = self._gemm(self._reshape(pooled, 1, 2 * channels), _twice(first), apart)
             both = biases[1] if biases[1] is None else np.tile(2 * biases[1], tiled)
             return self._gemm(self._node("Relu", hidden), np.tile(np.concatenate([second, second]), (1, tiled)), both)
         hidden = self._dense(self._reshape(pooled, 2, channels), squeeze, "relu")
@@ -297,6 +297,11 @@ class _Emitter:
 def _matrix_of(kernel: Array) -> Array:
     """The kernel of a dense layer or of a 1x1 convolution as a matrix."""
     return kernel.reshape(kernel.shape[-2:])
+
+
+def _twice(matrix: Array) -> Array:
+    """The matrix that takes two vectors side by side to two side by side."""
+    return np.asarray(np.kron(np.eye(2), matrix), np.float64)
 
 
 def _matrix(kernel: Array, size: Sequence[int]) -> Array:
