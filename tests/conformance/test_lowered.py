@@ -89,7 +89,7 @@ def test_another_batch_is_said_and_still_equal(batch: Any, tmp_path: Path) -> No
     }
 
 
-@pytest.mark.parametrize("size", [(14, 14), (12, 40), (6, 22)])
+@pytest.mark.parametrize("size", [(14, 14), (12, 40), (6, 22), (37, 30)])
 def test_maps_of_many_sizes(size: tuple[int, int], tmp_path: Path) -> None:
     result = export(_net("paper", size), ExportOptions(formats=("tflite", "onnx"), output=tmp_path))
     assert _verdicts(result) == {Verdict.PASSED}

@@ -171,6 +171,19 @@ def test_ready_files_stand_side_by_side_with_or_without_sidecar(
 
 
 @pytest.mark.slow
+def test_int8_is_exported_and_timed_beside_the_model_without_attention() -> None:
+    asked = BenchOptions(
+        against=("none",), formats=("tflite",), precision=Precision.INT8, threads=(1,), seconds=0.02, launches=1
+    )
+    found = benchmark(small(), asked)
+    assert [each.candidate.role for each in found.measured] == [Role.NONE, Role.OURS]
+    artifacts = [each.candidate.artifact for each in found.measured]
+    assert {artifact.precision for artifact in artifacts} == {Precision.INT8}
+    assert {artifact.inputs[0].dtype for artifact in artifacts} == {"float32"}
+    assert found.measured[1].agreement is not None
+
+
+@pytest.mark.slow
 def test_a_stock_int8_file_is_timed_or_its_refusal_is_told(files: dict[str, Artifact], tmp_path: Path) -> None:
     images = np.random.default_rng(0).random((8, 24, 24, 3), np.float32)
     (way,) = NAIVE["tflite", Precision.INT8]

@@ -34,6 +34,13 @@ def observed(values: np.ndarray) -> Observer:
     return observer
 
 
+def test_a_range_narrower_than_the_steps_of_float32_is_counted() -> None:
+    values = np.float32(1) + np.arange(4, dtype=np.float32) * np.finfo(np.float32).eps
+    observer = observed(values)
+    assert observer.seen["x"].counts.sum() == 4
+    assert observer.ranges("mse")["x"][1] > 0
+
+
 def test_minmax_holds_everything_and_zero() -> None:
     values = np.random.default_rng(0).uniform(3, 5, (20, 50))
     assert observed(values).ranges("minmax")["x"] == (0.0, values.max())
