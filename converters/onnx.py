@@ -230,7 +230,8 @@ def _name_batch(graph: Any) -> None:
 
 
 def _put_metadata(model: Any, settings: ConversionSettings) -> None:
-    model.ir_version = onnx.helper.find_min_ir_version_for(list(model.opset_import))
+    # ONNX Runtime's own domain, of 16-bit pairs, has no version of the format that it asks for.
+    model.ir_version = onnx.helper.find_min_ir_version_for(list(model.opset_import), ignore_unknown=True)
     model.producer_name = "cbam-export"
     model.producer_version = str(settings.metadata.get("provenance", {}).get("versions", {}).get("cbam-export", ""))
     model.doc_string = str(settings.metadata.get("description", ""))
