@@ -36,6 +36,7 @@ class LayerSearch:
         self._source, self._inputs = source, inputs
         self._inner: dict[tuple[int, Target | None], Any] = {}
         self._traced: dict[int, Any] = {}
+        self._done: dict[tuple[int, Target | None], Any] = {}
 
     def profile(self, artifact: Artifact, session: Session, inputs: Arrays | None = None) -> Profile:
         """The profile of an artifact that is open in `session`.
@@ -72,7 +73,13 @@ class LayerSearch:
         """The model's inner tensors in the form for a target; None where it has no such form."""
         key = batch, target
         if key not in self._inner:
-            self._inner[key] = self._plain(batch) if target is None else self._lowered(batch, target, artifact)
+            self._inner[key] = self._plain(batch) if target is None else self._lowered(batch, target)
+        told = artifact.metadata.get("lowered")
+        if target is not None and told is not None and told != self._done[key]:
+            raise ModelError(
+                f"{artifact.path.name}: was lowered in another way than this version does, so that its tensors have no "
+                "names; export it again"
+            )
         return self._inner[key]
 
     def _plain(self, batch: int) -> Any:
@@ -83,21 +90,16 @@ class LayerSearch:
         self._traced[batch] = trace(self._source, ExportOptions(batch=batch, input_shapes=shapes))
         return InnerModel(self._traced[batch])
 
-    def _lowered(self, batch: int, target: Target, artifact: Artifact) -> Any:
+    def _lowered(self, batch: int, target: Target) -> Any:
         from converters.deploy.traced import lower_traced
         from exporter.inner_lowered import lowered_inner
 
-        plain = self._reference(batch, None, artifact)
+        if (batch, None) not in self._inner:
+            self._inner[batch, None] = self._plain(batch)
+        plain = self._inner[batch, None]
         traced, lowered = lower_traced(self._traced[batch], target, self._inputs)
-        told = artifact.metadata.get("lowered")
-        if told is None:
-            return lowered_inner(plain, traced, self._inputs) if lowered.rewrites else None
-        if lowered.summary() != told:
-            raise ModelError(
-                f"{artifact.path.name}: was lowered in another way than this version does, so that its tensors have no "
-                "names; export it again"
-            )
-        return lowered_inner(plain, traced, self._inputs)
+        self._done[batch, target] = lowered.summary()
+        return lowered_inner(plain, traced, self._inputs) if lowered.rewrites else None
 
 
 def _targets(artifact: Artifact) -> Sequence[Target | None]:

@@ -245,3 +245,18 @@ def test_a_session_that_keeps_its_tensors_is_refused(sound: Any, tmp_path: Path)
 
         with pytest.raises(ModelError, match="its inner tensors cannot be read"):
             search(sound).profile(artifact, Closed("onnxruntime", session.run))  # type: ignore[arg-type]
+
+
+def test_a_file_that_does_not_tell_is_held_against_the_form_it_is_most_like(sound: Any, tmp_path: Path) -> None:
+    made = export(sound, ExportOptions(("tflite", "onnx"), output=tmp_path, verify=False)).artifacts
+    for artifact in made:
+        assert artifact.metadata["lowered"]["rewrites"]
+        bare = dataclasses.replace(artifact, metadata={"provenance": {}, "described_by": "the file itself"})
+        found = examined(sound, bare)
+        assert_sound(found)
+        assert found.unmatched == ()
+        other = dataclasses.replace(
+            artifact, metadata={**artifact.metadata, "lowered": {**artifact.metadata["lowered"], "rewrites": {"a": []}}}
+        )
+        with pytest.raises(ModelError, match="was lowered in another way than this version does"):
+            examined(sound, other)
