@@ -162,7 +162,9 @@ def test_an_output_folder_that_cannot_be_made(tiny: Any, tmp_path: Path) -> None
         export(tiny, ExportOptions(output=Path("/proc/nothing")))
 
 
-@pytest.mark.parametrize("name", ["onnx", "tflite", "saved_model"])
+@pytest.mark.parametrize(
+    "name", ["onnx", *(pytest.param(each, marks=pytest.mark.slow) for each in ("tflite", "saved_model"))]
+)
 def test_a_full_disk_is_said_and_leaves_nothing(tmp_path: Path, name: str) -> None:
     """The limit on a file's size stands in for the disk: the same errors reach the writers, without a mount."""
     code = """
@@ -346,7 +348,7 @@ def test_a_folder_that_is_no_model(tmp_path: Path) -> None:
     refused(tmp_path / "folder", tmp_path / "out", "folder")
 
 
-@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("stop", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_killed_export_leaves_nothing_under_the_final_name(tmp_path: Path, stop: signal.Signals) -> None:
     code = "from exporter.cli import main; import sys; sys.argv = ['cbam', 'export', '-f', 'saved_model']; main()"
     process = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stderr=subprocess.DEVNULL)

@@ -161,7 +161,11 @@ def test_a_command_that_is_ended_takes_its_worker_with_it(tmp_path: Path, number
         "    WorkerSession(worker, Path('model.bin'), '', {})\n"
     )
     environment = {**os.environ, "TMPDIR": str(temporary)}
-    parent = subprocess.Popen([sys.executable, "-c", script], env=environment, stderr=subprocess.DEVNULL)
+    # What a shell starts in the background ignores SIGINT, and so would this.
+    awake = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
+    parent = subprocess.Popen(
+        [sys.executable, "-c", script], env=environment, stderr=subprocess.DEVNULL, preexec_fn=awake
+    )
     deadline = time.monotonic() + 60
     while not told.exists() and time.monotonic() < deadline:
         time.sleep(0.05)
