@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Literal
 
 from converters.artifact import Artifact
 from converters.deploy.targets import Target
@@ -34,9 +34,9 @@ class LayerSearch:
 
     def __init__(self, source: LoadedModel, inputs: Arrays) -> None:
         self._source, self._inputs = source, inputs
-        self._inner: dict[tuple[int, Target | None], Any] = {}
+        self._inner: dict[tuple[int, Target | None, bool], Any] = {}  # by the batch, and whether it was left open
         self._traced: dict[int, Any] = {}
-        self._done: dict[tuple[int, Target | None], Any] = {}
+        self._done: dict[tuple[int, Target | None, bool], Any] = {}
 
     def profile(self, artifact: Artifact, session: Session, inputs: Arrays | None = None) -> Profile:
         """The profile of an artifact that is open in `session`.
@@ -71,11 +71,12 @@ class LayerSearch:
 
     def _reference(self, batch: int, target: Target | None, artifact: Artifact) -> Any:
         """The model's inner tensors in the form for a target; None where it has no such form."""
-        key = batch, target
+        left_open = target is not None and artifact.inputs[0].shape[:1] == (None,)
+        key = batch, target, left_open
         if key not in self._inner:
-            self._inner[key] = self._plain(batch) if target is None else self._lowered(batch, target)
+            self._inner[key] = self._plain(batch) if target is None else self._lowered(batch, target, left_open)
         told = artifact.metadata.get("lowered")
-        if target is not None and told is not None and told != self._done[key]:
+        if target is not None and told is not None and _forms(told) != _forms(self._done[key]):
             raise ModelError(
                 f"{artifact.path.name}: was lowered in another way than this version does, so that its tensors have no "
                 "names; export it again"
@@ -84,22 +85,38 @@ class LayerSearch:
 
     def _plain(self, batch: int) -> Any:
         from exporter.inner import InnerModel
+
+        self._traced[batch] = self._trace(batch)
+        return InnerModel(self._traced[batch])
+
+    def _trace(self, batch: int | Literal["dynamic"]) -> Any:
         from exporter.pipeline import trace
 
         shapes = {name: array.shape[1:] for name, array in self._inputs.items() if array.ndim > 1}
-        self._traced[batch] = trace(self._source, ExportOptions(batch=batch, input_shapes=shapes))
-        return InnerModel(self._traced[batch])
+        return trace(self._source, ExportOptions(batch=batch, input_shapes=shapes))
 
-    def _lowered(self, batch: int, target: Target) -> Any:
+    def _lowered(self, batch: int, target: Target, left_open: bool) -> Any:
+        from converters.calls import keras_call
         from converters.deploy.traced import lower_traced
+        from converters.trace import retrace
         from exporter.inner_lowered import lowered_inner
 
-        if (batch, None) not in self._inner:
-            self._inner[batch, None] = self._plain(batch)
-        plain = self._inner[batch, None]
-        traced, lowered = lower_traced(self._traced[batch], target, self._inputs)
-        self._done[batch, target] = lowered.summary()
-        return lowered_inner(plain, traced, self._inputs) if lowered.rewrites else None
+        if (batch, None, False) not in self._inner:
+            self._inner[batch, None, False] = self._plain(batch)
+        plain = self._inner[batch, None, False]
+        given = self._trace("dynamic") if left_open else self._traced[batch]
+        traced, lowered = lower_traced(given, target, self._inputs)
+        self._done[batch, target, left_open] = lowered.summary()
+        if not lowered.rewrites:
+            return None
+        if left_open:  # other forms are taken then; they are read at a fixed batch all the same
+            traced = retrace(self._traced[batch], keras_call(lowered.model, {}))
+        return lowered_inner(plain, traced, self._inputs)
+
+
+def _forms(summary: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
+    """What was done to which block, without the models it is nested in: a copy with a fault may be nested."""
+    return sorted((name.rpartition("/")[2], rules) for name, rules in summary["rewrites"].items())
 
 
 def _targets(artifact: Artifact) -> Sequence[Target | None]:
