@@ -49,9 +49,11 @@ def check_form(samples: SampleSet, specs: tuple[TensorSpec, ...]) -> None:
             at = int(np.argmax(bad))
             kind = "NaN" if np.isnan(array[at]).any() else "infinity"
             count = int(np.count_nonzero(~np.isfinite(array[at])))
+            others = int(bad.sum()) - 1
+            more = f", as {'does' if others == 1 else 'do'} {others} other{'s' * (others > 1)}" if others else ""
             raise CalibrationError(
-                f"{samples.described}: {samples.names[at]} holds {kind} ({count} of {array[at].size} values), as do "
-                f"{int(bad.sum()) - 1} others; expected finite numbers"
+                f"{samples.described}: {samples.names[at]} holds {kind} ({count} of {array[at].size} values){more}; "
+                f"expected finite numbers"
             )
 
 
