@@ -5,6 +5,7 @@ Runs in a child process (`converters.quantise.child`).
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +20,7 @@ from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType
 from converters.artifact import Precision
 from converters.errors import ConversionError
 from converters.quantise.floors import SMALLEST_SCALE
+from converters.quantise.kept import Kept
 from converters.quantise.widen import widen
 
 _METHODS: Final = {
@@ -28,69 +30,69 @@ _METHODS: Final = {
 _TYPES: Final = {"uint8": QuantType.QUInt8, "int8": QuantType.QInt8}
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Calibration:
+    """What int8 needs; from JSON by `Calibration(**given)`.
+
+    Attributes:
+        samples: an .npz of the calibration calls, by input name with the calls stacked first.
+        method: how ONNX Runtime finds ranges, entropy or percentile, where none are given.
+        ranges: by tensor, what it is stored to hold.
+        activations: uint8 or int8; weights are int8, one scale a channel.
+    """
+
+    samples: str
+    method: str = "minmax"
+    ranges: Mapping[str, Sequence[float]] | None = None
+    activations: str = "uint8"
+
+
 def quantise(
     source: str,
     target: str,
     *,
     precision: str,
     io: str = "float32",
-    samples: str = "",
-    method: str = "minmax",
-    activations: str = "uint8",
-    ranges: Mapping[str, Sequence[float]] | None = None,
-    keep_float: Sequence[str] = (),
-    keep_int16: Sequence[str] = (),
-    plain: str = "",
+    calibration: Mapping[str, Any] | None = None,
+    kept: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Write `target` from the float file `source`; JSON-able in and out.
 
     Args:
         precision: fp16, dynamic or int8.
         io: fp16: dtype of inputs and outputs, float32 or float16.
-        samples: int8: an .npz of the calibration calls, by input name with the calls stacked first.
-        method: int8: how ONNX Runtime finds ranges, entropy or percentile, where none are given.
-        ranges: int8: by tensor, what it is stored to hold.
-        activations: int8: uint8 or int8; weights are int8, one scale a channel.
-        keep_float: names of nodes that are to compute in float.
-        keep_int16: names of nodes that are to hand 16 bits to each other.
-        plain: the file before its biases were corrected, from which such nodes take theirs.
+        calibration: int8: the fields of a `Calibration`.
+        kept: int8: the fields of a `Kept`.
     """
     logging.getLogger().setLevel(logging.ERROR)  # the tools advise to preprocess, which the converter has done
-    wanted = Precision(precision)
-    if keep_float and plain:
-        source = _with_own_biases(source, plain, keep_float, f"{target}.float")
+    wanted, apart = Precision(precision), Kept(**(kept or {}))
+    if apart.in_float:
+        source = _with_own_biases(source, apart.plain, apart.in_float, f"{target}.float")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of what half precision rounds to zero
         if wanted is Precision.FP16:
             _half(source, target, io)
         elif wanted is Precision.DYNAMIC:
-            quantization.quantize_dynamic(
-                source, target, nodes_to_exclude=list(keep_float), weight_type=QuantType.QInt8
-            )
+            quantization.quantize_dynamic(source, target, weight_type=QuantType.QInt8)
         else:
-            _static(source, target, samples, ranges or method, activations, keep_float)
-            widen(target, keep_int16)
+            assert calibration is not None
+            _static(source, target, Calibration(**calibration), apart.in_float)
+            widen(target, apart.in_int16)
     _finish(source, target)
     return {"bytes": Path(target).stat().st_size}
 
 
-def _static(
-    source: str,
-    target: str,
-    samples: str,
-    ranges: Mapping[str, Sequence[float]] | str,
-    activations: str,
-    keep_float: Sequence[str],
-) -> None:
+def _static(source: str, target: str, calibration: Calibration, in_float: Sequence[str]) -> None:
     """QDQ form, from given ranges or by ONNX Runtime's method of that name."""
     extra: dict[str, Any] = {"MinimumRealRange": 2 * SMALLEST_SCALE * 255}
-    if isinstance(ranges, str):
-        reader, how = _Samples(samples), _METHODS[ranges]
+    kind = _TYPES[calibration.activations]
+    if calibration.ranges is None:
+        reader, how = _Samples(calibration.samples), _METHODS[calibration.method]
     else:
-        reader, how = _Samples(samples, most=1), CalibrationMethod.MinMax  # it is calibrated all the same
+        reader, how = _Samples(calibration.samples, most=1), CalibrationMethod.MinMax  # it is calibrated all the same
         extra["TensorQuantOverrides"] = {
-            name: [{"quant_type": _TYPES[activations], "rmin": np.float32(low), "rmax": np.float32(high)}]
-            for name, (low, high) in ranges.items()
+            name: [{"quant_type": kind, "rmin": np.float32(low), "rmax": np.float32(high)}]
+            for name, (low, high) in calibration.ranges.items()
         }
     quantization.quantize_static(
         source,
@@ -98,22 +100,22 @@ def _static(
         reader,
         quant_format=QuantFormat.QDQ,
         per_channel=True,
-        activation_type=_TYPES[activations],
+        activation_type=kind,
         weight_type=QuantType.QInt8,
         calibrate_method=how,
-        nodes_to_exclude=list(keep_float),
+        nodes_to_exclude=list(in_float),
         extra_options=extra,
     )
 
 
-def _with_own_biases(source: str, plain: str, keep_float: Sequence[str], target: str) -> str:
+def _with_own_biases(source: str, plain: str, in_float: Sequence[str], target: str) -> str:
     """Write `source` again with the own biases of nodes that stay in float: their weights are not rounded."""
     model, before = onnx.load(source), onnx.load(plain)
     own = {node.name: node for node in before.graph.node}
     values = {tensor.name: tensor for tensor in before.graph.initializer}
     present = {tensor.name for tensor in model.graph.initializer}
     for node in model.graph.node:
-        if node.name in keep_float and len(node.input) > 2 and node.name in own:
+        if node.name in in_float and len(node.input) > 2 and node.name in own:
             node.input[:] = own[node.name].input
             model.graph.initializer.extend(values[name] for name in node.input if name in values.keys() - present)
             present.update(node.input)

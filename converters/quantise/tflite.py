@@ -17,6 +17,7 @@ from tensorflow.lite.python.optimize import calibrator
 from converters.artifact import Precision
 from converters.errors import ConversionError
 from converters.quantise import flatbuffer
+from converters.quantise.kept import Kept
 from converters.quantise.stitch import stitch
 
 
@@ -27,10 +28,7 @@ def quantise(
     *,
     precision: str,
     io: str,
-    keep_float: Sequence[str] = (),
-    keep_int16: Sequence[str] = (),
-    wide: Mapping[str, Sequence[float]] | None = None,
-    plain: str = "",
+    kept: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Write `target`, a full-integer form of the float file `source`; JSON-able in and out.
 
@@ -38,15 +36,13 @@ def quantise(
         ranges: by tensor, what it is stored to hold: low <= 0 <= high, as `converters.quantise.floors` leaves them.
         precision: int8 or int16x8.
         io: dtype of inputs and outputs: int8, uint8 or float32 for int8; int16 or float32 for int16x8.
-        keep_float: tensors whose operation is to compute in float.
-        keep_int16: int8: tensors whose operation is to compute in int16.
-        wide: ranges for that, symmetric.
-        plain: the file before its biases were corrected, from which such operations take theirs.
+        kept: int8: the fields of a `Kept`.
     """
+    apart = Kept(**(kept or {}))
     model = flatbuffer.read(Path(source).read_bytes())
     flatbuffer.set_ranges(model, {name: (low, high) for name, (low, high) in ranges.items()})
-    if keep_float and plain:
-        _restore_biases(model, flatbuffer.read(Path(plain).read_bytes()), keep_float)
+    if apart.in_float:
+        _restore_biases(model, flatbuffer.read(Path(apart.plain).read_bytes()), apart.in_float)
     _tell_apart(model)
     ranged = flatbuffer.write(model)
     if Precision(precision) is Precision.INT16X8:
@@ -56,11 +52,11 @@ def quantise(
             ranged,
             input_data_type=tf.as_dtype(io),
             output_data_type=tf.as_dtype(io),
-            denylisted_nodes=set(keep_float) or None,
+            denylisted_nodes=set(apart.in_float) or None,
         )
-        if keep_int16:
-            flatbuffer.set_ranges(model, {name: (low, high) for name, (low, high) in (wide or {}).items()})
-            content = stitch(bytes(content), _int16x8(flatbuffer.write(model), "int16"), keep_int16)
+        if apart.in_int16:
+            flatbuffer.set_ranges(model, {name: (low, high) for name, (low, high) in apart.wide.items()})
+            content = stitch(bytes(content), _int16x8(flatbuffer.write(model), "int16"), apart.in_int16)
     if content[4:8] != flatbuffer.IDENTIFIER:
         raise ConversionError("TensorFlow's quantiser gave bytes that are not a TFLite flatbuffer")
     Path(target).write_bytes(content)
@@ -76,7 +72,7 @@ def _int16x8(ranged: bytes, io: str) -> Any:
     )
 
 
-def _restore_biases(model: Any, plain: Any, keep_float: Sequence[str]) -> None:
+def _restore_biases(model: Any, plain: Any, in_float: Sequence[str]) -> None:
     """Give operations that stay in float their own bias again: their weights are not rounded."""
     graph, before = model.subgraphs[0], plain.subgraphs[0]
     names, names_before = flatbuffer.tensor_names(graph), flatbuffer.tensor_names(before)
@@ -85,7 +81,7 @@ def _restore_biases(model: Any, plain: Any, keep_float: Sequence[str]) -> None:
     for operation in graph.operators:
         output = names[int(operation.outputs[0])]
         inputs = [int(index) for index in operation.inputs]
-        if output not in keep_float or len(inputs) < 3 or output not in own:
+        if output not in in_float or len(inputs) < 3 or output not in own:
             continue
         had = [int(index) for index in own[output].inputs]
         bias = names_before[had[2]] if len(had) > 2 and had[2] >= 0 else None

@@ -49,8 +49,9 @@ class Recipe:
         source: the float file that it converts.
         plain: the float file of the form, without any correction for quantising.
         arguments: of the job, but for the paths of files.
-        extra: paths that the job takes besides.
-        wide: arguments that it takes where operations are kept in int16.
+        ranges: by tensor, what it is stored to hold; empty where the job finds ranges itself.
+        samples: the calibration calls, for a job that takes them.
+        wide: ranges for operations that are kept in int16.
         seen: the smallest and largest value of every tensor on the calibration data; of no effect.
     """
 
@@ -58,13 +59,15 @@ class Recipe:
     source: Path
     plain: Artifact
     arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    extra: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    ranges: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    samples: str = ""
     wide: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     seen: Mapping[str, Range] = dataclasses.field(default_factory=dict)
 
     def key(self) -> str:
         """Equal for what gives equal files."""
-        return json.dumps([self.job, fingerprint_path(self.source)[0], self.arguments, self.wide], sort_keys=True)
+        told = [self.job, fingerprint_path(self.source)[0], self.arguments, self.ranges, self.wide]
+        return json.dumps(told, sort_keys=True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -217,17 +220,14 @@ def _tflite(task: Task, form: Form, plain: Artifact, methods: Sequence[str]) -> 
     assert task.data is not None
     task.on_step(f"calibrating on {task.data.calibrate.described} ({form.name})")
     calibrated = Calibrated(plain, task.data.calibrate, task.progress)
-    extra = {"plain": str(plain.path)}
     corrected = plain.path.with_name(f"{plain.path.stem}-corrected.tflite")
     corrected.write_bytes(calibrated.corrected)
-    wide = dict[str, Any]()
-    if task.options.quantisation.keep != KEEP[0]:
-        wide["wide"] = calibrated.ranges("minmax", Precision.INT16X8)[0]
+    wide = calibrated.ranges("minmax", Precision.INT16X8)[0] if task.options.quantisation.keep != KEEP[0] else {}
     for method in methods:
         task.on_step(f"quantising to {task.precision} ({form.name}, {method} ranges)")
         ranges, floored = calibrated.ranges(method, task.precision)
-        arguments = {"ranges": ranges, "precision": str(task.precision), "io": task.io}
-        recipe = Recipe("tflite", corrected, plain, arguments, extra, wide, calibrated.seen)
+        arguments = {"precision": str(task.precision), "io": task.io}
+        recipe = Recipe("tflite", corrected, plain, arguments, ranges, wide=wide, seen=calibrated.seen)
         candidate = Candidate(form, method, None, recipe, floored=floored)
         try:
             yield convert(task, candidate)
@@ -238,27 +238,28 @@ def _tflite(task: Task, form: Form, plain: Artifact, methods: Sequence[str]) -> 
 def _onnx(task: Task, form: Form, plain: Artifact, methods: Sequence[str]) -> Iterator[Candidate]:
     from exporter.quantisation.calibrate import CalibratedOnnx
 
-    calibrated, source, extra = None, plain.path, dict[str, str]()
-    arguments: dict[str, Any] = {"precision": str(task.precision), "io": task.io}
+    calibrated, source, samples = None, plain.path, task.folder / "calibration.npz"
     if task.precision is Precision.INT8:
         assert task.data is not None
-        samples = task.folder / "calibration.npz"
         if not samples.exists():
             _store_calls(samples, task.data.calibrate, plain)
-        extra = {"samples": str(samples), "plain": str(plain.path)}
         source = plain.path.with_name(f"{plain.path.stem}-corrected.onnx")
         task.on_step(f"calibrating on {task.data.calibrate.described} ({form.name})")
         calibrated = CalibratedOnnx(plain, task.data.calibrate, task.progress)
         calibrated.correct(plain.path, source)
-        arguments["activations"] = task.options.quantisation.activations
     for method in methods:
         how = f", {method} ranges" if method else ""
         task.on_step(f"quantising to {task.precision} ({form.name}{how})")
-        told, floored = arguments | ({"method": method} if method else {}), tuple[str, ...]()
-        if calibrated is not None and method in ("minmax", "mse"):
-            told["ranges"], floored = calibrated.ranges(method)
-        seen = calibrated.seen if calibrated is not None else {}
-        recipe = Recipe("onnx", source, plain, told, extra, seen=seen)
+        arguments: dict[str, Any] = {"precision": str(task.precision), "io": task.io}
+        ranges: Mapping[str, Any] = {}
+        floored: tuple[str, ...] = ()
+        if calibrated is None:
+            recipe = Recipe("onnx", source, plain, arguments)
+        else:
+            arguments["calibration"] = {"method": method, "activations": task.options.quantisation.activations}
+            if method in ("minmax", "mse"):
+                ranges, floored = calibrated.ranges(method)
+            recipe = Recipe("onnx", source, plain, arguments, ranges, str(samples), seen=calibrated.seen)
         yield convert(task, Candidate(form, method, None, recipe, floored=floored))
 
 
@@ -272,19 +273,20 @@ def convert(task: Task, candidate: Candidate, keep: Sequence[str] = (), kept_as:
     recipe = candidate.recipe
     assert recipe is not None
     kept = "-" + hashlib.sha256("\0".join((kept_as, *keep)).encode()).hexdigest()[:12] if keep else ""
-    wide = recipe.wide if kept_as == "int16" else {}
     path = recipe.source.with_name(
         f"{recipe.source.stem}-{candidate.method or task.precision}{kept}{recipe.source.suffix}"
     )
-    task.child.run(
-        recipe.job,
-        source=str(recipe.source),
-        target=str(path),
-        **({f"keep_{kept_as}": list(keep)} if keep else {}),
-        **recipe.arguments,
-        **recipe.extra,
-        **wide,
-    )
+    arguments = dict(recipe.arguments)
+    if recipe.samples:
+        arguments["calibration"] = recipe.arguments["calibration"] | {
+            "samples": recipe.samples,
+            "ranges": recipe.ranges or None,
+        }
+    elif recipe.ranges:
+        arguments["ranges"] = recipe.ranges
+    if keep:
+        arguments["kept"] = {f"in_{kept_as}": list(keep), "plain": str(recipe.plain.path), "wide": recipe.wide}
+    task.child.run(recipe.job, source=str(recipe.source), target=str(path), **arguments)
     plain = recipe.plain
     if task.format == "tflite":
         from converters.quantise.flatbuffer import signature_specs

@@ -58,7 +58,7 @@ def profile(chosen: Candidate, quantised: Artifact, inputs: Arrays) -> Profile:
     names = {each.tensor for each in gates}
     values = [traced(artifact, probes, names) for artifact in (chosen.recipe.plain, quantised)]
     labels = {each.tensor: each.label for each in every}
-    seen, stored = chosen.recipe.seen, chosen.recipe.arguments.get("ranges", {})
+    seen, stored = chosen.recipe.seen, chosen.recipe.ranges
     return Profile(
         len(next(iter(probes.values()))),
         tuple({**each.to_json(), "tensor": each.tensor} for each in every),

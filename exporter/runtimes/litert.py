@@ -161,14 +161,18 @@ class _Unsigned:
         self._inputs, self._outputs = _ends(interpreter)
 
     def __call__(self, **inputs: np.ndarray) -> dict[str, np.ndarray]:
-        interpreter = self._interpreter
-        for name, index in self._inputs.items():
-            interpreter.resize_tensor_input(index, inputs[name].shape)
-        interpreter.allocate_tensors()
-        for name, index in self._inputs.items():
-            interpreter.set_tensor(index, inputs[name])
-        interpreter.invoke()
-        return {name: interpreter.get_tensor(index) for name, index in self._outputs.items()}
+        _invoke(self._interpreter, self._inputs, inputs)
+        return {name: self._interpreter.get_tensor(index) for name, index in self._outputs.items()}
+
+
+def _invoke(interpreter: Any, places: Mapping[str, int], inputs: Mapping[str, np.ndarray]) -> None:
+    """Run once, in the sizes that the inputs have."""
+    for name, index in places.items():
+        interpreter.resize_tensor_input(index, inputs[name].shape)
+    interpreter.allocate_tensors()
+    for name, index in places.items():
+        interpreter.set_tensor(index, inputs[name])
+    interpreter.invoke()
 
 
 def _ends(interpreter: Any) -> tuple[dict[str, int], dict[str, int]]:
@@ -206,14 +210,8 @@ class _Traced:
         )
 
     def run(self, inputs: Arrays) -> dict[str, np.ndarray]:
-        interpreter = self._interpreter
-        for name, index in self._inputs.items():
-            interpreter.resize_tensor_input(index, inputs[name].shape)
-        interpreter.allocate_tensors()
-        for name, index in self._inputs.items():
-            interpreter.set_tensor(index, inputs[name])
-        interpreter.invoke()
-        return {name: interpreter.get_tensor(index) for index, name in self._names.items()}
+        _invoke(self._interpreter, self._inputs, inputs)
+        return {name: self._interpreter.get_tensor(index) for index, name in self._names.items()}
 
 
 def _spec(name: str, detail: Mapping[str, Any]) -> TensorSpec:
