@@ -84,6 +84,12 @@ def cbam() -> None:
 @click.option(
     "--lower/--no-lower", default=True, show_default=True, help="Write CBAM in the form the runtime computes fastest."
 )
+@click.option(
+    "--winograd/--no-winograd",
+    default=True,
+    show_default=True,
+    help="TFLite fp32: 3x3 convolutions in two thirds of the multiplications, with a third more weights.",
+)
 @click.option("--verify/--no-verify", default=True, show_default=True, help="Run the artifact beside the model.")
 @click.option(
     "--runtime",

@@ -76,8 +76,13 @@ FORMATS: Final[Mapping[str, Format]] = {
             "converters.tflite:convert",
             "litert",
             "TFLite flatbuffer, verified with LiteRT and XNNPACK",
-            dict.fromkeys((Precision.FP32, Precision.FP16, Precision.DYNAMIC), Target.LITERT_FLOAT)
-            | {Precision.INT8: Target.LITERT_INT8, Precision.INT16X8: Target.LITERT_INT16X8},
+            {
+                Precision.FP32: Target.LITERT_FLOAT,
+                Precision.FP16: Target.LITERT_WEIGHTS,
+                Precision.DYNAMIC: Target.LITERT_WEIGHTS,
+                Precision.INT8: Target.LITERT_INT8,
+                Precision.INT16X8: Target.LITERT_INT16X8,
+            },
         ),
         Format(
             "onnx",

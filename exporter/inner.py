@@ -22,6 +22,9 @@ MOVED: Final = frozenset(
 )
 """Operations whose result holds the numbers of their first input: no tensors of their own here."""
 
+_PARTED: Final = frozenset({"Split", "SplitV", "Unpack"})
+"""Operations with several results of one type."""
+
 _FEED: Final = "/fed"
 
 
@@ -44,12 +47,14 @@ class InnerModel:
         if any(spec.shape[:1] == (None,) for spec in traced.inputs):
             raise ModelError("the inner tensors are read at a fixed batch; the model was traced with an open one")
         frozen = convert_variables_to_constants_v2(traced.function, lower_control_flow=False)
-        self._graph = with_fragments(frozen.graph.as_graph_def(), traced.fragments)
+        self._graph, parts = with_parts(with_fragments(frozen.graph.as_graph_def(), traced.fragments))
         self._inputs = dict(zip([spec.name for spec in traced.inputs], [t.name for t in _fed(frozen)], strict=True))
         self.batch = int(traced.inputs[0].shape[0])
         names = sorted(spec.name for spec in traced.outputs)  # the flat outputs of a function that gives a dict
-        self._sources = _Sources(self._graph, {_node(name): key for key, name in self._inputs.items()})
-        ends = dict(zip(names, [_node(tensor.name) for tensor in frozen.outputs], strict=True))
+        self._sources = _Sources(
+            self._graph, {_node(name): key for key, name in self._inputs.items()}, set(parts.values())
+        )
+        ends = dict(zip(names, [parts.get(tensor.name, _node(tensor.name)) for tensor in frozen.outputs], strict=True))
         self.outputs: Mapping[str, str] = {name: self._sources.origin(node) or node for name, node in ends.items()}
         self.tensors: Sequence[LayerTensor] = tuple(
             _described(self._sources, named or names_of(traced), traced.traced.data_format)
@@ -127,6 +132,24 @@ class InnerModel:
         return tf.compat.v1.Session(graph=graph, config=config)
 
 
+def with_parts(graph: Any) -> tuple[Any, dict[str, str]]:
+    """The graph with a node for every result but the first that is read of an operation, as of a split; and the names
+    of these nodes by that of the tensor."""
+    parts: dict[str, str] = {}
+    types = {node.name: node.attr["T"].type for node in graph.node if node.op in _PARTED}
+    for node in list(graph.node):
+        for place, name in enumerate(node.input):
+            owner, _, number = name.partition(":")
+            if number in ("", "0") or owner not in types:
+                continue
+            if name not in parts:
+                parts[name] = f"{owner}/part{number}"
+                made = graph.node.add(name=parts[name], op="Identity", input=[name])
+                made.attr["T"].type = types[owner]
+            node.input[place] = parts[name]
+    return graph, parts
+
+
 def _fed(frozen: Any) -> list[Any]:
     import tensorflow as tf
 
@@ -140,9 +163,9 @@ def _node(name: str) -> str:
 class _Sources:
     """What each node of a graph is computed from, as far as that depends on the inputs of the model."""
 
-    def __init__(self, graph: Any, inputs: Mapping[str, str]) -> None:
+    def __init__(self, graph: Any, inputs: Mapping[str, str], parts: set[str]) -> None:
         self.nodes = {node.name: node for node in graph.node}
-        self.inputs = inputs
+        self.inputs, self._parts = inputs, parts
         self._depends: dict[str, bool] = {}
         for node in graph.node:  # a frozen graph is not always in order, hence the stack
             self._settle(node.name)
@@ -163,7 +186,7 @@ class _Sources:
         return self._depends[name]
 
     def listed(self) -> Iterator[Any]:
-        """The nodes whose first result is a tensor of its own, in the order of computation."""
+        """The nodes that give a tensor of their own, in the order of computation."""
         done: set[str] = set()
         for first in self.nodes:
             stack = [first]
@@ -180,21 +203,21 @@ class _Sources:
                         yield node
 
     def _own(self, node: Any) -> bool:
-        if node.name in self.inputs or not self.depends(node.name) or node.op in MOVED:
+        if node.name in self.inputs or not self.depends(node.name) or self._moves(node):
             return False
         types = [node.attr[key].type for key in ("T", "dtype") if key in node.attr]
         return node.op in CALLS or 1 in types  # DT_FLOAT
 
     def origin(self, name: str) -> str:
         """The tensor, or the model's input, whose numbers a node holds; empty where it has them from no input."""
-        while name not in self.inputs and self.depends(name) and self.nodes[name].op in MOVED:
+        while name not in self.inputs and self.depends(name) and self._moves(self.nodes[name]):
             name = _node(self.nodes[name].input[0])
         return self.inputs.get(name, name) if self.depends(name) else ""
 
     def sources(self, node: Any) -> tuple[str, ...]:
         """The tensors and inputs of the model that a node is computed from."""
         found: list[str] = []
-        for each in node.input:
+        for each in self.owner(node).input:
             name = self.origin(_node(each))
             if name and not self._is_own(name):
                 found += self.sources(self.nodes[name])
@@ -202,17 +225,24 @@ class _Sources:
                 found.append(name)
         return tuple(dict.fromkeys(found))
 
+    def owner(self, node: Any) -> Any:
+        """The operation that a node's result is one of."""
+        return self.nodes[_node(node.input[0])] if node.name in self._parts else node
+
+    def _moves(self, node: Any) -> bool:
+        return node.op in MOVED and node.name not in self._parts
+
     def _is_own(self, name: str) -> bool:
         return name in self.inputs.values() or self._own(self.nodes[name])
 
 
 def _described(sources: _Sources, named: Named, data_format: str) -> Iterator[LayerTensor]:
     for node in sources.listed():
-        layer, block, gate = named.of(node.name)
+        layer, block, gate = named.of(sources.owner(node).name)
         weighted = node.op in WEIGHTED or node.op in CALLS
         # TensorFlow has no channels-first convolution on the CPU: Keras turns the map in front of it and behind.
         axis = 1 if data_format == "channels_first" and not weighted else -1
-        yield LayerTensor(node.name, node.op, layer, block, gate, sources.sources(node), weighted, axis)
+        yield LayerTensor(node.name, sources.owner(node).op, layer, block, gate, sources.sources(node), weighted, axis)
 
 
 def _with_feeds(graph: Any, names: set[str]) -> Any:

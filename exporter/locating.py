@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 
 from converters.artifact import Artifact
-from converters.deploy.targets import Target
+from converters.deploy.targets import PREFERENCES, Target
+from converters.deploy.winograd import RULE as WINOGRAD
 from converters.errors import ModelError
 from exporter.formats import FORMATS
 from exporter.options import ExportOptions
@@ -22,6 +24,14 @@ NUMBERS: Final = 50_000_000
 """In all tensors of a model, for all samples, at most; they are held in float64 some four times over."""
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Way:
+    """How a model is lowered: for a target, without the rules that were declined."""
+
+    target: Target
+    without: tuple[str, ...] = ()
+
+
 class LayerSearch:
     """Holds artifacts of one model against it, tensor by tensor. Its layers are traced once for each batch and form.
 
@@ -34,9 +44,9 @@ class LayerSearch:
 
     def __init__(self, source: LoadedModel, inputs: Arrays) -> None:
         self._source, self._inputs = source, inputs
-        self._inner: dict[tuple[int, Target | None, bool], Any] = {}  # by the batch, and whether it was left open
+        self._inner: dict[tuple[int, _Way | None, bool], Any] = {}  # by the batch, and whether it was left open
         self._traced: dict[int, Any] = {}
-        self._done: dict[tuple[int, Target | None, bool], Any] = {}
+        self._done: dict[tuple[int, _Way, bool], Any] = {}
 
     def profile(self, artifact: Artifact, session: Session, inputs: Arrays | None = None) -> Profile:
         """The profile of an artifact that is open in `session`.
@@ -58,8 +68,8 @@ class LayerSearch:
             session, str(artifact.path), session.description, str(artifact.precision), artifact.inputs
         )
         found = []
-        for target in _targets(artifact):
-            inner = self._reference(batch, target, artifact)
+        for way in _ways(artifact):
+            inner = self._reference(batch, way, artifact)
             if inner is None:
                 continue
             few = {name: array[:batch] for name, array in inputs.items()}
@@ -69,14 +79,14 @@ class LayerSearch:
             found.append(profile(candidate, inner, {name: v[:samples] for name, v in inputs.items()}))
         return min(found, key=_unlike)
 
-    def _reference(self, batch: int, target: Target | None, artifact: Artifact) -> Any:
-        """The model's inner tensors in the form for a target; None where it has no such form."""
-        left_open = target is not None and artifact.inputs[0].shape[:1] == (None,)
-        key = batch, target, left_open
+    def _reference(self, batch: int, way: _Way | None, artifact: Artifact) -> Any:
+        """The model's inner tensors as they are, or lowered; None where it has no such form."""
+        left_open = way is not None and artifact.inputs[0].shape[:1] == (None,)
+        key = batch, way, left_open
         if key not in self._inner:
-            self._inner[key] = self._plain(batch) if target is None else self._lowered(batch, target, left_open)
+            self._inner[key] = self._plain(batch) if way is None else self._lowered(batch, way, left_open)
         told = artifact.metadata.get("lowered")
-        if target is not None and told is not None and _forms(told) != _forms(self._done[key]):
+        if way is not None and told is not None and _forms(told) != _forms(self._done[batch, way, left_open]):
             raise ModelError(
                 f"{artifact.path.name}: was lowered in another way than this version does, so that its tensors have no "
                 "names; export it again"
@@ -95,7 +105,7 @@ class LayerSearch:
         shapes = {name: array.shape[1:] for name, array in self._inputs.items() if array.ndim > 1}
         return trace(self._source, ExportOptions(batch=batch, input_shapes=shapes))
 
-    def _lowered(self, batch: int, target: Target, left_open: bool) -> Any:
+    def _lowered(self, batch: int, way: _Way, left_open: bool) -> Any:
         from converters.calls import keras_call
         from converters.deploy.traced import lower_traced
         from converters.trace import retrace
@@ -105,8 +115,8 @@ class LayerSearch:
             self._inner[batch, None, False] = self._plain(batch)
         plain = self._inner[batch, None, False]
         given = self._trace("dynamic") if left_open else self._traced[batch]
-        traced, lowered = lower_traced(given, target, self._inputs)
-        self._done[batch, target, left_open] = lowered.summary()
+        traced, lowered = lower_traced(given, way.target, self._inputs, way.without)
+        self._done[batch, way, left_open] = lowered.summary()
         if not lowered.rewrites:
             return None
         if left_open:  # other forms are taken then; they are read at a fixed batch all the same
@@ -119,13 +129,17 @@ def _forms(summary: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
     return sorted((name.rpartition("/")[2], rules) for name, rules in summary["rewrites"].items())
 
 
-def _targets(artifact: Artifact) -> Sequence[Target | None]:
-    """What the artifact's graph may have been lowered for, None being the model as it is."""
+def _ways(artifact: Artifact) -> Sequence[_Way | None]:
+    """How the artifact's graph may have been lowered, None being the model as it is."""
     if "described_by" in artifact.metadata:  # a bare file does not tell; the form that it is most like is taken
-        known = FORMATS[artifact.format].targets.values()
-        return (None, *dict.fromkeys(known))
+        known = dict.fromkeys(FORMATS[artifact.format].targets.values())
+        optional = [each for each in known if PREFERENCES[each].winograd_from is not None]
+        return (None, *map(_Way, known), *(_Way(each, (WINOGRAD,)) for each in optional))
     told = artifact.metadata.get("lowered") or {}
-    return (Target(told["target"]),) if told.get("rewrites") else (None,)
+    if not told.get("rewrites"):
+        return (None,)
+    optional_used = any(WINOGRAD in rules for rules in told["rewrites"].values())
+    return (_Way(Target(told["target"]), () if optional_used else (WINOGRAD,)),)
 
 
 def _unlike(found: Profile) -> int:

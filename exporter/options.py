@@ -33,6 +33,8 @@ class ExportOptions:
         input_range: smallest and largest value the model expects; None: what is known of the model.
         output: the folder to write to, as a path or text; made if it is not there.
         lower: write the fastest known equal of the model for each format's runtime, not the model as it is built.
+        winograd: TFLite fp32, with `lower`: compute 3x3 convolutions by Winograd's F(2, 3), which is faster on a CPU
+            and takes a third more weights.
         verify: run the artifact beside the model and compare.
         runtimes: names of rows of RUNTIMES to open and verify the artifacts in; each must be able to run one of the
             formats. Empty: each format's own. A format that none of them runs is verified in its own.
@@ -53,6 +55,7 @@ class ExportOptions:
     input_range: tuple[float, float] | None = None
     output: Path = Path("exported")
     lower: bool = True
+    winograd: bool = True
     verify: bool = True
     runtimes: tuple[str, ...] = ()
     quantisation: QuantisationOptions = dataclasses.field(default_factory=QuantisationOptions)
@@ -72,6 +75,7 @@ class ExportOptions:
             (self.opset is not None, "--opset", "onnx"),
             (self.inputs_as_nchw, "--inputs-as-nchw", "onnx"),
             (self.select_tf_ops, "--select-tf-ops", "tflite"),
+            (not self.winograd, "--no-winograd", "tflite"),
         ):
             if given and owner not in self.formats:
                 raise OptionError(f"{option} is for --format {owner}; asked for: {', '.join(self.formats)}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ import numpy as np
 from converters.artifact import Artifact, Precision, fingerprint_path
 from converters.deploy.lower import Lowered
 from converters.deploy.targets import Target
+from converters.deploy.winograd import RULE as WINOGRAD
 from converters.errors import CbamError, ConversionError, ModelError, OutputError, RuntimeUnavailableError
 from converters.settings import DEFAULT_OPSET, ConversionSettings
 from exporter.formats import FORMATS
@@ -107,7 +108,9 @@ def export(
             fast = FORMATS[name].targets.get(options.precision)
             if options.lower and fast is not None:
                 on_step(f"lowering the model for {fast}")
-                ready, lowered[name] = lower_for(fast, source, traced, value_range)
+                ready, lowered[name] = lower_for(
+                    fast, source, traced, value_range, () if options.winograd else (WINOGRAD,)
+                )
                 told = dataclasses.replace(settings, metadata={**settings.metadata, "lowered": lowered[name].summary()})
             on_step(f"converting to {name}")
             with disk_errors(options.output):
@@ -145,8 +148,12 @@ def trace(source: LoadedModel, options: ExportOptions) -> Any:
     return trace_saved_model(source.saved, options.batch, options.input_shapes)
 
 
-def lower_for(target: Target, source: LoadedModel, traced: Any, value_range: Range | None) -> tuple[Any, Lowered]:
+def lower_for(
+    target: Target, source: LoadedModel, traced: Any, value_range: Range | None, without: Collection[str] = ()
+) -> tuple[Any, Lowered]:
     """The traced model lowered for a target, proved on real samples too where there are any; and what was done.
+
+    without: rules that are not to be applied.
 
     Raises:
         ConversionError: the lowering itself failed.
@@ -158,7 +165,7 @@ def lower_for(target: Target, source: LoadedModel, traced: Any, value_range: Ran
     except ModelError:
         given = {}
     try:
-        return lower_traced(traced, target, given or None)
+        return lower_traced(traced, target, given or None, without)
     except CbamError:
         raise
     except Exception as error:  # Keras and TensorFlow raise many kinds

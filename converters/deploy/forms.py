@@ -17,7 +17,7 @@ from converters.deploy.formula import Array, Values
 from converters.deploy.gates import ChannelGate, SpatialGate, value_of
 from converters.deploy.toeplitz import Blocking, blocked_kernel
 
-__all__ = ["Form", "Weigh", "build", "folded"]
+__all__ = ["Form", "Weigh", "build", "folded", "normalised"]
 
 Mlp = Literal["apart", "merged", "hidden"]
 
@@ -61,7 +61,8 @@ class Weigh:
         if part not in self._made:
             name = None if self.prefix is None else f"{self.prefix}_{part}"
             # Zeros, because every weight is set; random ones cost more than all else here.
-            config = {"kernel_initializer": "zeros", "use_bias": len(weights) == 2, **config}
+            initializer = "depthwise_initializer" if kind == "DepthwiseConv2D" else "kernel_initializer"
+            config = {initializer: "zeros", "use_bias": len(weights) == 2, **config}
             made = getattr(keras.layers, kind)(dtype=self.dtype, name=name, **config)
             made.build(taken)
             made.set_weights(list(weights))
@@ -172,9 +173,12 @@ def folded(gate: SpatialGate, weigh: Weigh) -> tuple[Array, Array | None]:
     values, size = weigh.values, gate.kernel_size
     kernel = value_of(gate.conv.kernel, values).reshape(size, size, len(gate.pools), 1)
     bias = None if gate.conv.bias is None else value_of(gate.conv.bias, values)
-    norm = gate.norm
-    if norm is None:
-        return kernel, bias
+    return (kernel, bias) if gate.norm is None else normalised(kernel, bias, gate.norm, values)
+
+
+def normalised(kernel: Array, bias: Array | None, norm: Any, values: Values) -> tuple[Array, Array]:
+    """Kernel (..., filters) and bias (filters,) of a convolution with the BatchNormalization layer behind it folded in,
+    as at inference."""
     factor = 1 / np.sqrt(values(norm.moving_variance) + norm.epsilon)
     if norm.scale:
         factor = factor * values(norm.gamma)

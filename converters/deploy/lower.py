@@ -8,7 +8,7 @@ rewritten graph is then run in float64 beside the model itself (`equality`): a p
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 from converters.deploy.blocks import Block
@@ -21,6 +21,8 @@ from converters.deploy.makers import SharedMaker
 from converters.deploy.recognise import blocks_of
 from converters.deploy.rules import BLOCK_RULES, CALL_RULES
 from converters.deploy.targets import PREFERENCES, Preference, Target
+from converters.deploy.winograd import RULE as WINOGRAD
+from converters.deploy.winograd import Convolution, convolutions
 from converters.deploy.wiring import Replacement, Wiring
 from converters.errors import ModelError
 from converters.twin import computes_in
@@ -29,6 +31,9 @@ __all__ = ["Lowered", "Refusal", "Rewrite", "Target", "lower"]
 
 FRAGMENT: Final = "onnx-fragment"
 """The rule's name: the whole block is written as ONNX nodes (`fragment`) in the place of all other rules."""
+
+TURNED: Final = "channels-last"
+"""The rule's name: all channels-first layers are run channels last."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -93,6 +98,12 @@ class Lowered:
             "reason": self.reason or None,
         }
 
+    @property
+    def blocks(self) -> bool:
+        """Whether a CBAM block is among what was rewritten."""
+        other = {WINOGRAD, TURNED, *(rule.name for rule in CALL_RULES)}
+        return any(set(each.rules) - other for each in self.rewrites)
+
     def summary(self) -> dict[str, Any]:
         """The part of `to_json` that is the same on every machine: the target, and by name the rules applied."""
         return {"target": str(self.target), "rewrites": {each.name: list(each.rules) for each in self.rewrites}}
@@ -112,7 +123,12 @@ class _Part:
 
 
 def lower(
-    model: Any, target: Target | str, *, batch: int | None = None, samples: Sequence[Sequence[Any]] = ()
+    model: Any,
+    target: Target | str,
+    *,
+    batch: int | None = None,
+    samples: Sequence[Sequence[Any]] = (),
+    without: Collection[str] = (),
 ) -> Lowered:
     """Rewrite a functional or built Sequential model for a target. The model is not changed; weights are shared.
 
@@ -121,6 +137,7 @@ def lower(
         target: the runtime and arithmetic to be fast in.
         batch: the number of examples of a call, if that is fixed.
         samples: what the proof runs besides random numbers: for each, one array for each of the model's inputs.
+        without: names of rules for convolutions and calls that are not to be applied.
 
     Raises:
         ModelError: the model is not functional, computes in another type, or has no float64 twin to prove anything by.
@@ -133,6 +150,7 @@ def lower(
     flat = flatten(model)
     fragments: dict[str, Fragment] = {}
     parts, refused = _plan(flat, preference, _Fragments(batch, fragments) if target is Target.ONNXRUNTIME else None)
+    parts = [part for part in parts if not set(part.rules) & set(without)]
     turned = preference.channels_last and any(map(is_channels_first, flat.calls))
     if not parts and not turned:
         return Lowered(model, target, (), tuple(refused))
@@ -160,7 +178,7 @@ def lower(
         refused.extend(each for part, _ in kept for each in part.refused(compared.reason))
         return Lowered(model, target, (), tuple(refused))
     if turned:
-        rewrites.append(Rewrite(model.name, ("channels-last",), compared.error))
+        rewrites.append(Rewrite(model.name, (TURNED,), compared.error))
     made = _rebuilt(model, flat, [part.replacement for part, _ in kept], turned, batch)
     return Lowered(made, target, tuple(rewrites), tuple(refused), compared.error, fragments=fragments)
 
@@ -196,9 +214,14 @@ def _plan(flat: Flat, preference: Preference, fragments: _Fragments | None) -> t
             else:
                 made, applied = fragments.made, [FRAGMENT]
         parts.append(_Part(_of_block(block, form, made), tuple(applied), block))
+    if preference.winograd_from is not None:
+        for convolution in convolutions(flat, preference.winograd_from):
+            if not inside.intersection(convolution.calls):
+                inside.update(convolution.calls)
+                parts.append(_of_convolution(convolution))
     for call in flat.calls:
         for each in CALL_RULES:
-            if call in inside or not each.pattern(call):
+            if call in inside or not each.pattern(call, preference):
                 continue
             reason = each.check(call)
             if reason:
@@ -210,6 +233,20 @@ def _plan(flat: Flat, preference: Preference, fragments: _Fragments | None) -> t
 
             parts.append(_Part(Replacement(call.path, call.inputs[0], call.outputs[0], build_call), (each.name,)))
     return parts, refused
+
+
+def _of_convolution(each: Convolution) -> _Part:
+    first = each.channels_first
+    replacement = Replacement(
+        each.conv.path,
+        each.conv.inputs[0],
+        each.output,
+        each.build,
+        maps=True,
+        source_first=first,
+        output_first=first,
+    )
+    return _Part(replacement, (WINOGRAD,))
 
 
 def _of_block(block: Block, form: Form, fragments: dict[str, Fragment] | None) -> Replacement:

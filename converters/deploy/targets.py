@@ -11,9 +11,10 @@ __all__ = ["PREFERENCES", "Preference", "Target"]
 
 
 class Target(enum.StrEnum):
-    """A runtime and the arithmetic it is to use."""
+    """A runtime and the arithmetic it is to use; `litert-weights`: small weights, float activations."""
 
     LITERT_FLOAT = "litert-float"
+    LITERT_WEIGHTS = "litert-weights"
     LITERT_INT8 = "litert-int8"
     LITERT_INT16X8 = "litert-int16x8"
     ONNXRUNTIME = "onnxruntime"
@@ -32,6 +33,8 @@ class Preference:
         groups: columns of input read as channels to choose from, the best first.
         mean_convolved_to: channels up to which the mean over the channels is a 1x1 convolution; 0: never.
         channels_last: channels-first layers are run channels last.
+        winograd_from: channels in and out from which a 3x3 convolution is computed by Winograd's F(2, 3); None: never.
+        pairs_columns: a convolution with a stride of two over up to four channels takes two columns as one.
     """
 
     merged_from: int | None = None
@@ -42,11 +45,14 @@ class Preference:
     groups: tuple[int, ...] = (4, 2, 1)
     mean_convolved_to: int = 0
     channels_last: bool = True
+    winograd_from: int | None = None
+    pairs_columns: bool = False
 
 
 PREFERENCES: Final[Mapping[Target, Preference]] = {
-    Target.LITERT_FLOAT: Preference(merged_from=1, two_step_from=512),
-    Target.LITERT_INT8: Preference(groups=(8, 7, 4, 2, 1), mean_convolved_to=32),
+    Target.LITERT_FLOAT: Preference(merged_from=1, two_step_from=512, winograd_from=48),
+    Target.LITERT_WEIGHTS: Preference(merged_from=1, two_step_from=512),
+    Target.LITERT_INT8: Preference(groups=(8, 7, 4, 2, 1), mean_convolved_to=32, pairs_columns=True),
     Target.LITERT_INT16X8: Preference(merged_from=1),
     Target.ONNXRUNTIME: Preference(merged_from=1),
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 
@@ -16,13 +16,17 @@ __all__ = ["lower_traced"]
 
 
 def lower_traced(
-    traced: TracedModel, target: Target, samples: Mapping[str, np.ndarray] | None = None
+    traced: TracedModel,
+    target: Target,
+    samples: Mapping[str, np.ndarray] | None = None,
+    without: Collection[str] = (),
 ) -> tuple[TracedModel, Lowered]:
     """Lower what a traced model was traced from.
 
     Args:
         traced: what it refers to as the original stays the original, so that a lowered model is verified against that.
         samples: real inputs by name, examples first; the proof runs one call of them besides random numbers.
+        without: as in `lower`.
 
     Returns:
         The traced lowered model, and what was done. Where nothing can be lowered, the traced model as it was given, and
@@ -37,7 +41,7 @@ def lower_traced(
         own = call.own_batch or 1
         given.append([np.resize(samples[spec.name], (own, *samples[spec.name].shape[1:])) for spec in traced.inputs])
     try:
-        made = lower(sized(call), target, batch=batch, samples=given)
+        made = lower(sized(call), target, batch=batch, samples=given, without=without)
     except ModelError as error:
         return traced, Lowered(call.model, target, (), (), reason=str(error))
     if not made.rewrites:

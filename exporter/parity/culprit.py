@@ -67,10 +67,16 @@ def culprit(match: Match, chain: Sequence[LayerTensor], predicted: Arrays) -> Cu
 
 
 def _product(match: Match, target: np.ndarray) -> Culprit:
-    """Of a convolution with what follows folded into it, as one operation gives both: one factor and offset may be
-    either's, more is the convolution's."""
-    fit = _fit(target, target, match.value)
-    if fit is not None and fit.before > match.allowed and fit.left > 2 * match.allowed:
+    """Of a convolution with what follows folded into it, as one operation gives both: a factor and an offset, of all or
+    of each channel, may be either's, more is the convolution's."""
+
+    def more(one: np.ndarray, other: np.ndarray) -> bool:
+        fit = _fit(one, one, other)
+        return fit is not None and fit.before > match.allowed and fit.left > 2 * match.allowed
+
+    axis = match.layer.channels
+    channels = zip(np.moveaxis(target, axis, 0), np.moveaxis(match.value, axis, 0), strict=True)
+    if more(target, match.value) and any(more(*each) for each in channels):
         return Culprit(match.layer.product, "it differs by more than scale and offset")
     return UNKNOWN
 

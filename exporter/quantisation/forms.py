@@ -69,19 +69,21 @@ def forms(
         if competing and format_name == "tflite"
         else dict.fromkeys(_target(format_name, options.precision), "lowered")
     )
-    made = []
+    made, blocks = [], False
     for target, name in targets.items():
         on_step(f"lowering the model for {target}")
         ready, lowered = lower_for(target, source, traced, options.input_range)
         if lowered.rewrites:
-            made.append(Form(name, ready, lowered.summary()))
+            blocks = blocks or lowered.blocks
+            made.append(Form(name if lowered.blocks else "lowered", ready, lowered.summary()))
     if not competing:
         return made or [plain]
-    if made or format_name != "tflite":
+    if blocks or format_name != "tflite":
         return [*made, plain]
     from converters.quantise.split import split_pools
 
-    return [plain, Form("pools convolved apart", traced, rewrite=split_pools)]
+    split = dataclasses.replace(made[0] if made else plain, name="pools convolved apart", rewrite=split_pools)
+    return [*made, plain, split]
 
 
 def _target(format_name: str, precision: Precision) -> list[Target]:

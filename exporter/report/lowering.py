@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from typing import Final
 
 from rich.console import Console
 from rich.text import Text
 
 from converters.deploy.lower import Lowered
+from converters.deploy.winograd import RULE as WINOGRAD
+
+_WINOGRAD: Final = (
+    "  {}: --no-winograd leaves these convolutions as they are, with a quarter less of their weights in the file, and "
+    "for a GPU delegate, which has its own way"
+)
 
 
 def print_lowered(out: Console, lowered: Mapping[str, Lowered]) -> None:
@@ -21,6 +28,8 @@ def print_lowered(out: Console, lowered: Mapping[str, Lowered]) -> None:
             shown = ", ".join(f"{rule} {count}" for rule, count in rules.items())
             proof = f"equal within {each.error:.0e} in float64"
             out.print(Text(f"  {name} lowered for {each.target}: {shown}; {proof}", style="dim"), soft_wrap=True)
+            if WINOGRAD in rules:
+                out.print(Text(_WINOGRAD.format(name), style="dim"), soft_wrap=True)
         refused: dict[str, tuple[dict[str, None], dict[str, None]]] = {}
         for refusal in each.refused:
             parts, rules_of = refused.setdefault(refusal.reason, ({}, {}))
