@@ -104,6 +104,7 @@ def _verify(
         overrides={name: Overrides(**each) for name, each in settings.get("overrides", {}).items()},
         samples=given.samples or settings.get("samples"),
         causes=not given.no_causes,
+        apart=False,
     )
     loaded, left_out = [], {}
     for path in artifacts:

@@ -93,6 +93,12 @@ def reference(model: str | None, output: Path, as_json: bool, verbose: bool, sil
 @click.option("--no-locate", is_flag=True, help="Do not search what failed for the layer at fault.")
 @click.option("--per-layer", is_flag=True, help="Search every artifact along the layers, and print all of them.")
 @click.option("--report", type=click.Path(path_type=Path), metavar="DIR", help="Also write a page, DIR/index.html.")
+@click.option(
+    "--time-limit",
+    type=float,
+    metavar="SECONDS",
+    help="How long opening a file, and each call, may take before it counts as hanging.  [default: 180 to 600]",
+)
 @click.option("--merge", multiple=True, type=click.Path(path_type=Path), help="Take in a result from a device.")
 @click.option("--output", type=click.Path(path_type=Path), help="Also write the result as JSON to this file.")
 @json_option
@@ -130,6 +136,7 @@ def verify(
             model=given["model"],
             per_layer=given["per_layer"],
             pictures=given["report"] is not None,
+            time_limit=given["time_limit"],
         )
         if given["report"] is not None:
             check_folder(given["report"])
