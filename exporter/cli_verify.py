@@ -122,7 +122,7 @@ def verify(
         from exporter.checking import write_json
         from exporter.overrides import read_overrides
         from exporter.parity.text import lines
-        from exporter.report.page import check_folder, write_report
+        from exporter.report.page import check_folder
         from exporter.verification import VerifyOptions
         from exporter.verification import verify as verify_candidates
 
@@ -145,7 +145,7 @@ def verify(
         if output is not None:
             write_json(found.result, output)
         if given["report"] is not None:
-            report.line(f"  report: {write_report(found.result, given['report'])}")
+            report.line(f"  report: {_write_page(found.result, given['report'], given['merge'])}")
         told = list(lines(found.result))
         if as_json:
             for line in told:
@@ -156,6 +156,19 @@ def verify(
                 click.echo(styled(line) if sys.stdout.isatty() else line)
         if not found.passed:
             sys.exit(CHECK_FAILED)
+
+
+def _write_page(result: Any, folder: Path, merged: tuple[Path, ...]) -> Path:
+    from converters.errors import ModelError
+    from exporter.report.page import write_report
+
+    try:
+        return write_report(result, folder)
+    except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
+        if not merged:
+            raise
+        names = " or ".join(map(str, merged))
+        raise ModelError(f"{names}: holds what no page can be made of ({type(error).__name__}: {error})") from error
 
 
 @click.command()

@@ -23,8 +23,9 @@ from exporter.parity.check import run_in_batches
 from exporter.parity.fitting import Fitting, fit
 from exporter.parity.gate_report import gate_rows
 from exporter.parity.judgement import Criteria, judge_outputs
+from exporter.parity.merging import merged_results, passed
 from exporter.parity.record import Record, is_record, read
-from exporter.parity.result import SCHEMA, Row, failed_row, machine, passed, read_result, row
+from exporter.parity.result import SCHEMA, Row, failed_row, machine, read_result, row
 from exporter.parity.tolerances import Overrides, half_levels
 from exporter.runtimes.base import Session
 from exporter.runtimes.table import RUNTIMES, runtime
@@ -129,7 +130,7 @@ def verify(
     if not candidates:
         if not merged:
             raise OptionError("nothing to verify: give an artifact, or --merge a result")
-        return _merged(merged)
+        return Verification(merged_results([], merged))
     with _limited(options):
         return _verified(candidates, against, options, merged, on_step)
 
@@ -171,11 +172,7 @@ def _verified(
         "left_out": left_out,
         "machine": machine(),
     }
-    return _merged([result, *merged])
-
-
-_LISTS: Final = ("causes", "remarks", "divergence", "not_located", "artifact_gates", "profiles")
-"""Keys of a result whose rows are of one artifact each."""
+    return Verification(merged_results([result], merged))
 
 
 class _Run:
@@ -407,26 +404,8 @@ def _described(record: Record, sha256: str) -> dict[str, Any]:
         "sha256": sha256,
         "weights_sha256": record.fingerprint,
         "samples": record.samples,
+        "outputs": list(record.outputs),
         "cases": [case.to_json() for case in record.cases],
         "environment": dict(record.environment),
         "remarks": list(record.remarks),
     }
-
-
-def _merged(results: Sequence[Mapping[str, Any]]) -> Verification:
-    """One result of several that were made against the same reference; rows of all but the first tell their machine."""
-    first, *others = results
-    whole = {**first}
-    for other in others:
-        if other["reference"]["sha256"] != first["reference"]["sha256"]:
-            raise ModelError("the results to merge were made against different references")
-        told = other.get("machine", {})
-        name = " ".join(str(told[key]) for key in ("system", "processor") if key in told) or "another machine"
-        rows = [{**each, "machine": each.get("machine") or name} for each in other["verification"]]
-        whole["verification"] = [*whole["verification"], *rows]
-        for key in _LISTS:
-            if key in whole or key in other:
-                known = whole.get(key, [])
-                whole[key] = [*known, *(each for each in other.get(key, ()) if each not in known)]
-    whole["passed"] = passed(whole["verification"])
-    return Verification(whole)

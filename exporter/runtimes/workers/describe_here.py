@@ -9,7 +9,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[3]))  # the very modules that the parent runs
 
-from exporter.runtimes import litert, onnx_runtime  # noqa: E402
+from exporter.runtimes import litert, onnx_runtime
 
 
 def load(

@@ -9,8 +9,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[3]))  # the very modules that the parent runs
 
-from converters.artifact import Artifact, Precision, TensorSpec  # noqa: E402
-from exporter.runtimes.table import runtime  # noqa: E402
+from converters.artifact import Artifact, Precision, TensorSpec
+from exporter.runtimes.table import runtime
 
 
 def load(
