@@ -175,6 +175,9 @@ def _verified(
     return Verification(merged_results([result], merged))
 
 
+NOT_RUN: Final = "no runtime ran it, so there is nothing to search"
+
+
 class _Run:
     """What is gathered while the candidates run."""
 
@@ -369,7 +372,10 @@ def _searched(run: _Run, artifacts: Sequence[Artifact], source: Callable[[], Any
     every = run.options.per_layer or run.options.pictures
     failed = [each for each in artifacts if not passed(rows[str(each.path)])]
     if isinstance(source, str):
-        reasons = [{"artifact": str(each.path), "reason": source} for each in failed]
+        ran = {str(each.artifact.path) for each in run.kept}
+        reasons = [
+            {"artifact": str(each.path), "reason": source if str(each.path) in ran else NOT_RUN} for each in failed
+        ]
         empty: dict[str, Any] = {"divergence": [], "not_located": reasons, "artifact_gates": []}
         return {**empty, **_pictures(run, [])}
     searched = artifacts if every else failed
