@@ -119,7 +119,7 @@ def verify(
     3 a fault, 4 a runtime that was asked for is not available.
     """
     with session(verbose, silent, as_json) as report:
-        from exporter.checking import write_json
+        from exporter.checking import check_json_target, write_json
         from exporter.overrides import read_overrides
         from exporter.parity.text import lines
         from exporter.report.page import check_folder
@@ -140,6 +140,8 @@ def verify(
         )
         if given["report"] is not None:
             check_folder(given["report"])
+        if output is not None:
+            check_json_target(output)
         found = verify_candidates(candidates, against, options, on_step=report.step)
         report.done()
         if output is not None:
