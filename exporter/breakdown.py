@@ -16,11 +16,12 @@ from exporter.parity.causes import Cause, between, of_the_reference
 from exporter.parity.check import run_in_batches
 from exporter.parity.fitting import Fitting
 from exporter.parity.record import Record
-from exporter.runtimes.base import Traceable
+from exporter.runtimes.base import Session, Traceable
 from exporter.runtimes.table import RUNTIMES, runtime
 
 Step = Callable[[str], None]
 Arrays = Mapping[str, np.ndarray]
+Opener = Callable[[str, Artifact], Session]
 
 SAMPLES: Final = 16  # of the real case, in each run
 
@@ -47,8 +48,8 @@ class Kept:
         return {name: array[:count] for name, array in self.outputs.items()}
 
 
-def breakdown(record: Record, kept: Sequence[Kept], on_step: Step) -> list[Cause]:
-    """The causes for each artifact that ran, by artifact."""
+def breakdown(record: Record, kept: Sequence[Kept], on_step: Step, opened: Opener) -> list[Cause]:
+    """The causes for each artifact that ran, by artifact. `opened`: how an artifact is opened in a runtime."""
     if any(len(array) != record.samples for array in record.outputs.values()):
         return []  # without a batch, rows are no samples
     count = min(SAMPLES, record.cases[0].count, *(each.real for each in kept)) if kept else 0
@@ -58,7 +59,7 @@ def breakdown(record: Record, kept: Sequence[Kept], on_step: Step) -> list[Cause
     plain: dict[str, Arrays] = {}
     for name, runs in by_artifact.items():
         on_step(f"looking where the differences of {runs[0].artifact.path.name} come from")
-        found = _plainly(record, runs[0], count)
+        found = _plainly(record, runs[0], count, opened)
         if found is not None:
             plain[name] = found
     causes = []
@@ -104,7 +105,7 @@ def _of_one(
     return causes
 
 
-def _plainly(record: Record, kept: Kept, count: int) -> Arrays | None:
+def _plainly(record: Record, kept: Kept, count: int, opened: Opener) -> Arrays | None:
     """The outputs of an artifact run operation by operation; None where nothing here can."""
     artifact = kept.artifact
     if not importable(_LIBRARY[artifact.format]):
@@ -114,7 +115,7 @@ def _plainly(record: Record, kept: Kept, count: int) -> Arrays | None:
     try:
         with contextlib.ExitStack() as stack:
             if artifact.format in _PLAIN:
-                session = stack.enter_context(runtime(_PLAIN[artifact.format]).open(artifact))
+                session = stack.enter_context(opened(_PLAIN[artifact.format], artifact))
                 return kept.fitting.take(run_in_batches(session, few, batch))
             traced = stack.enter_context(runtime(_USUAL[artifact.format]).open(artifact))
             if not isinstance(traced, Traceable):

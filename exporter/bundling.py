@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from converters.artifact import Artifact
-from converters.errors import ModelError, OptionError, OutputError
+from converters.errors import ConversionError, ModelError, OptionError, OutputError
 from exporter.candidates import load_candidate
 from exporter.checking import BUNDLE_SCHEMA, MANIFEST
+from exporter.parity.fitting import fit
 from exporter.parity.record import write
 from exporter.parity.tolerances import Overrides
 from exporter.verification import open_reference
@@ -53,7 +54,8 @@ import pathlib
 import sys
 
 if sys.version_info < (3, 11):
-    sys.exit("error: Python 3.11 or newer is needed; this is " + sys.version.split()[0])
+    sys.stderr.write("error: Python 3.11 or newer is needed; this is " + sys.version.split()[0] + "\\n")
+    sys.exit(4)
 try:
     import numpy
 except ImportError as error:
@@ -102,7 +104,7 @@ def bundle(
         raise OutputError(f"{path}: a bundle is a .pyz file; give a name that ends so")
     if path.is_dir() or path.is_symlink() or (path.exists() and not options.overwrite):
         raise OutputError(f"{path}: exists; --overwrite replaces a file")
-    artifacts = [each if isinstance(each, Artifact) else load_candidate(each) for each in candidates]
+    artifacts = [each if isinstance(each, Artifact) else _loaded(each) for each in candidates]
     if not artifacts:
         raise OptionError("nothing to bundle: give an artifact")
     for artifact in artifacts:
@@ -113,12 +115,21 @@ def bundle(
     for name in options.overrides:
         if name and name not in record.outputs:
             raise OptionError(f"the model has no output {name!r} (known: {', '.join(record.outputs)})")
+    for artifact in artifacts:
+        fit(record, artifact)  # refuses what the device would have to refuse
     on_step(f"packing {path.name}")
     with tempfile.TemporaryDirectory(prefix="cbam-bundle-") as folder:
         reference = Path(folder, "reference.npz")
         write(record, reference)
         _write(path, artifacts, reference, options)
     return path
+
+
+def _loaded(path: str | Path) -> Artifact:
+    try:
+        return load_candidate(path, apart=True)
+    except ConversionError as error:
+        raise ModelError(f"{path}: cannot be opened here, so there is no use in bundling it ({error})") from error
 
 
 def _write(path: Path, artifacts: Sequence[Artifact], reference: Path, options: BundleOptions) -> None:

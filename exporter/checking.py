@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 import tempfile
 import zipfile
@@ -12,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from converters.artifact import Artifact
 from converters.errors import CbamError, ModelError, OptionError, OutputError, RuntimeUnavailableError
 from exporter.formats import FORMATS, importable
 from exporter.runtimes.table import RUNTIMES, runtime
@@ -37,6 +39,12 @@ def main(arguments: Sequence[str] | None = None, bundle: Path | None = None) -> 
     except CbamError as error:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        return 128 + signal.SIGINT
+    except OSError as error:  # no room or no folder for temporary files, above all
+        sys.stderr.write(f"error: {error}\n")
+        return OutputError.exit_code
     except ImportError as error:
         sys.stderr.write(f"error: {error}; NumPy and ai-edge-litert or onnxruntime are needed\n")
         return _NOT_HERE
@@ -67,6 +75,8 @@ def _run(given: argparse.Namespace, bundle: Path | None) -> int:
     for name in given.runtime:
         if name not in ("all", *_here()):
             raise OptionError(f"--runtime {name}: here are all, {', '.join(_here())}")
+    if given.json is not None:
+        check_json_target(given.json)
     if bundle is None and len(given.files) == 1 and zipfile.is_zipfile(given.files[0]) and given.against is None:
         bundle = given.files[0]
     with tempfile.TemporaryDirectory(prefix="cbam-bundle-") as folder:
@@ -95,23 +105,25 @@ def _verify(
     artifacts: Sequence[Path], reference: Path, settings: dict[str, Any], given: argparse.Namespace
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """The result, with artifacts named as on the machine that packed them, and those that no runtime here can run."""
-    from exporter.candidates import load_candidate
+    from exporter.candidates import Refused, try_candidate
     from exporter.parity.tolerances import Overrides
     from exporter.verification import VerifyOptions, verify
 
     options = VerifyOptions(
         runtimes=tuple(given.runtime),
         overrides={name: Overrides(**each) for name, each in settings.get("overrides", {}).items()},
-        samples=given.samples or settings.get("samples"),
+        samples=given.samples if given.samples is not None else settings.get("samples"),
         causes=not given.no_causes,
+        apart=False,
     )
-    loaded, left_out = [], {}
+    loaded: list[Path | Artifact] = []
+    left_out = {}
     for path in artifacts:
         try:
-            artifact = load_candidate(path)
+            candidate = try_candidate(path, apart=False)
             if not given.runtime:
-                runtime(FORMATS[artifact.format].runtime).version()
-            loaded.append(artifact)
+                runtime(FORMATS[candidate.format].runtime).version()
+            loaded.append(path if isinstance(candidate, Refused) else candidate)
         except (RuntimeUnavailableError, ModuleNotFoundError) as error:
             left_out[path.name] = str(error)
     if not loaded:
@@ -162,9 +174,29 @@ def write_json(result: Any, path: Path) -> None:
     Raises:
         OutputError: it cannot be written.
     """
-    partial = path.with_name(f".{path.name}.partial")
+    partial = ""
     try:
-        partial.write_text(json.dumps(result, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        handle, partial = tempfile.mkstemp(prefix=".cbam-partial-", suffix=".json", dir=path.parent)
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            stream.write(json.dumps(result, indent=2, allow_nan=False) + "\n")
+        os.chmod(partial, 0o644)  # a temporary file is made for its owner alone
         os.replace(partial, path)
     except OSError as error:
         raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
+    finally:
+        if partial and os.path.exists(partial):
+            os.unlink(partial)
+
+
+def check_json_target(path: Path) -> None:
+    """Refuse a file that could not be written, before anything is run for its sake.
+
+    Raises:
+        OutputError: saying why.
+    """
+    if path.is_dir():
+        raise OutputError(f"{path}: is a folder; give the name of a file")
+    if not path.parent.is_dir():
+        raise OutputError(f"{path}: there is no folder {path.parent}")
+    if not os.access(path.parent, os.W_OK):
+        raise OutputError(f"{path}: the folder {path.parent} cannot be written to")

@@ -93,6 +93,12 @@ def reference(model: str | None, output: Path, as_json: bool, verbose: bool, sil
 @click.option("--no-locate", is_flag=True, help="Do not search what failed for the layer at fault.")
 @click.option("--per-layer", is_flag=True, help="Search every artifact along the layers, and print all of them.")
 @click.option("--report", type=click.Path(path_type=Path), metavar="DIR", help="Also write a page, DIR/index.html.")
+@click.option(
+    "--time-limit",
+    type=float,
+    metavar="SECONDS",
+    help="How long opening a file, and each call, may take before it counts as hanging.  [default: 180 to 600]",
+)
 @click.option("--merge", multiple=True, type=click.Path(path_type=Path), help="Take in a result from a device.")
 @click.option("--output", type=click.Path(path_type=Path), help="Also write the result as JSON to this file.")
 @json_option
@@ -113,10 +119,10 @@ def verify(
     3 a fault, 4 a runtime that was asked for is not available.
     """
     with session(verbose, silent, as_json) as report:
-        from exporter.checking import write_json
+        from exporter.checking import check_json_target, write_json
         from exporter.overrides import read_overrides
         from exporter.parity.text import lines
-        from exporter.report.page import check_folder, write_report
+        from exporter.report.page import check_folder
         from exporter.verification import VerifyOptions
         from exporter.verification import verify as verify_candidates
 
@@ -130,15 +136,18 @@ def verify(
             model=given["model"],
             per_layer=given["per_layer"],
             pictures=given["report"] is not None,
+            time_limit=given["time_limit"],
         )
         if given["report"] is not None:
             check_folder(given["report"])
+        if output is not None:
+            check_json_target(output)
         found = verify_candidates(candidates, against, options, on_step=report.step)
         report.done()
         if output is not None:
             write_json(found.result, output)
         if given["report"] is not None:
-            report.line(f"  report: {write_report(found.result, given['report'])}")
+            report.line(f"  report: {_write_page(found.result, given['report'], given['merge'])}")
         told = list(lines(found.result))
         if as_json:
             for line in told:
@@ -149,6 +158,19 @@ def verify(
                 click.echo(styled(line) if sys.stdout.isatty() else line)
         if not found.passed:
             sys.exit(CHECK_FAILED)
+
+
+def _write_page(result: Any, folder: Path, merged: tuple[Path, ...]) -> Path:
+    from converters.errors import ModelError
+    from exporter.report.page import write_report
+
+    try:
+        return write_report(result, folder)
+    except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
+        if not merged:
+            raise
+        names = " or ".join(map(str, merged))
+        raise ModelError(f"{names}: holds what no page can be made of ({type(error).__name__}: {error})") from error
 
 
 @click.command()

@@ -78,6 +78,8 @@ class Divergences:
             rows: of `verification`, those of this artifact; kept: what it gave, in each runtime.
         """
         chosen = _chosen(self._record, rows, kept)
+        if not kept:
+            return Found(artifact, None, "no runtime ran it, so there is nothing to search", chosen)
         name = TRACEABLE.get(artifact.format)
         if name is None:
             return Found(

@@ -130,11 +130,12 @@ def _record(source: LoadedModel, device: Any, options: ReferenceOptions, on_step
     on_step(f"running the model on {device}")
     outputs = run_in_batches(runner, inputs, size)
     _check_finite(outputs, cases[0].count)
-    exact, noise = None, {}
+    exact, noise, work = None, {}, _workload(source, call)
     if truth is not None:
         on_step("running it in float64 and in lower precision on the CPU")
         exact = truth.run(inputs, size)
         noise = {"reference": distances(outputs, exact), **truth.noise(inputs, exact, cases[0].count, size)}
+        work = dataclasses.replace(work, averaged=truth.averaged(_first(inputs, size)))
     on_step("evaluating the gates of its CBAM blocks")
     gates, unproved = truth.gates(_first(real, GATED)) if truth is not None else ((), ())
     remarks += [f"the gates of {name} are left out: CBAM's equations do not give what it gives" for name in unproved]
@@ -153,7 +154,7 @@ def _record(source: LoadedModel, device: Any, options: ReferenceOptions, on_step
         truth=exact,
         noise=noise,
         gates=tuple(BlockGates(each.block.name, each.block.kind, each.channel, each.spatial) for each in gates),
-        workload=_workload(source, call),
+        workload=work,
         fingerprint=weights_fingerprint(source),
         batch=batch,
         environment=environment(device, policies, repeatable),

@@ -76,6 +76,14 @@ class Truth:
                     levels[level][name] = np.maximum(known, errors)
         return levels
 
+    def averaged(self, one: Arrays) -> int:
+        """How many values the means of the model are of, all of them together, in a run on `one` call's inputs."""
+        from converters.workload import means_counted
+
+        with means_counted() as counts:
+            self._runner(self.single).run(one)
+        return sum(counts)
+
     def gates(self, inputs: Arrays) -> tuple[list[GateValues], list[str]]:
         """The gates of each CBAM block, and the names of blocks that do not compute what CBAM does."""
         from converters.deploy.gate_values import gate_values

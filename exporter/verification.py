@@ -6,6 +6,7 @@ it imports at its top also run on devices, out of a bundle (`exporter.bundling`)
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,14 +17,15 @@ import numpy as np
 from converters.artifact import Artifact
 from converters.errors import ConversionError, ModelError, OptionError, RuntimeUnavailableError, closest
 from exporter.breakdown import Kept, breakdown
-from exporter.candidates import load_candidate
+from exporter.candidates import UNKNOWN, Refused, try_candidate
 from exporter.formats import FORMATS
 from exporter.parity.check import run_in_batches
 from exporter.parity.fitting import Fitting, fit
 from exporter.parity.gate_report import gate_rows
 from exporter.parity.judgement import Criteria, judge_outputs
+from exporter.parity.merging import merged_results, passed
 from exporter.parity.record import Record, is_record, read
-from exporter.parity.result import SCHEMA, Row, failed_row, machine, passed, read_result, row
+from exporter.parity.result import SCHEMA, Row, failed_row, machine, read_result, row
 from exporter.parity.tolerances import Overrides, half_levels
 from exporter.runtimes.base import Session
 from exporter.runtimes.table import RUNTIMES, runtime
@@ -52,6 +54,9 @@ class VerifyOptions:
         model: as for `exporter.export`, the model itself where `against` is a recorded reference.
         per_layer: search every artifact, and keep all that is found along the layers.
         pictures: keep what a report shows: inputs, and attention maps of the model and the artifacts.
+        apart: run every runtime in a process of its own, so that one that dies or hangs is a result; a bundle has no
+            such processes, since it also runs where none can be started.
+        time_limit: seconds for opening an artifact and for each call, where runtimes have processes; None: their own.
 
     Raises:
         OptionError: on construction, for a value that is not valid.
@@ -66,6 +71,8 @@ class VerifyOptions:
     model: Any = None
     per_layer: bool = False
     pictures: bool = False
+    apart: bool = True
+    time_limit: float | None = None
 
     def __post_init__(self) -> None:
         for name in self.runtimes:
@@ -73,6 +80,8 @@ class VerifyOptions:
                 raise OptionError(f"unknown runtime {name!r}{closest(name, (EVERY, *RUNTIMES))}")
         if self.samples is not None and self.samples < 2:
             raise OptionError(f"--samples takes a number of at least 2, or nothing can vary; got {self.samples}")
+        if self.time_limit is not None and not self.time_limit > 0:
+            raise OptionError(f"--time-limit takes a number of seconds above 0; got {self.time_limit:g}")
         if not self.locate and (self.per_layer or self.model is not None):
             raise OptionError("--no-locate contradicts --per-layer and --locate; give one of them")
 
@@ -121,8 +130,19 @@ def verify(
     if not candidates:
         if not merged:
             raise OptionError("nothing to verify: give an artifact, or --merge a result")
-        return _merged(merged)
-    artifacts = [each if isinstance(each, Artifact) else load_candidate(each) for each in candidates]
+        return Verification(merged_results([], merged))
+    with _limited(options):
+        return _verified(candidates, against, options, merged, on_step)
+
+
+def _verified(
+    candidates: Sequence[str | Path | Artifact],
+    against: Any,
+    options: VerifyOptions,
+    merged: Sequence[Mapping[str, Any]],
+    on_step: Step,
+) -> Verification:
+    artifacts, refused = _loaded(candidates, options)
     plan, left_out = _plan(artifacts, options.runtimes)
     model = _model_at_hand(against, artifacts, options)
     record = open_reference(against if model is None or options.model is not None else model, artifacts, on_step)
@@ -135,9 +155,11 @@ def verify(
             raise ModelError(f"{path}: was made against another reference, of {other['reference']['name']}")
     source = _source(model, record, options, on_step)
     run = _Run(record, options, on_step)
+    for each in refused:
+        run.refused(each)
     for artifact, names in zip(artifacts, plan, strict=True):
         run.artifact(artifact, names)
-    causes = breakdown(record, run.kept, on_step) if options.causes else []
+    causes = breakdown(record, run.kept, on_step, run.open) if options.causes else []
     result = {
         "schema": SCHEMA,
         "passed": passed(run.rows),
@@ -150,11 +172,10 @@ def verify(
         "left_out": left_out,
         "machine": machine(),
     }
-    return _merged([result, *merged])
+    return Verification(merged_results([result], merged))
 
 
-_LISTS: Final = ("causes", "remarks", "divergence", "not_located", "artifact_gates", "profiles")
-"""Keys of a result whose rows are of one artifact each."""
+NOT_RUN: Final = "no runtime ran it, so there is nothing to search"
 
 
 class _Run:
@@ -165,6 +186,21 @@ class _Run:
         self.remarks: list[dict[str, str]] = []
         self.kept: list[Kept] = []
         self.record, self.options, self.on_step = record, options, on_step
+
+    def open(self, name: str, artifact: Artifact) -> Session:
+        """In a process of its own where there are such."""
+        if not self.options.apart:
+            return runtime(name).open(artifact)
+        from exporter.runtimes.apart import open_apart
+
+        return open_apart(name, artifact)
+
+    def refused(self, file: Refused) -> None:
+        """A file that its runtime does not open fails, and the others go on."""
+        what = {"artifact": str(file.path), "format": file.format, "precision": UNKNOWN, "sha256": file.sha256}
+        name = FORMATS[file.format].runtime
+        where = {"runtime": runtime(name).version(), "runtime_name": name, "machine": None}
+        self.rows += [failed_row(what, where, output, file.reason) for output in self.record.outputs]
 
     def artifact(self, artifact: Artifact, names: Sequence[str]) -> None:
         fitting = fit(self.record, artifact)
@@ -188,7 +224,7 @@ class _Run:
         where = {"runtime": runtime(name).version(), "runtime_name": name, "machine": None}
         self.on_step(f"running {artifact.path.name} on {record.samples} samples in {where['runtime']}")
         try:
-            with runtime(name).open(artifact) as session:
+            with self.open(name, artifact) as session:
                 where["runtime"] = session.description
                 given = run_session(session, record, artifact, fitting)
         except ConversionError as error:  # the runtime refuses it, dies or hangs: its result, and the others go on
@@ -208,6 +244,27 @@ def run_session(session: Session, record: Record, artifact: Artifact, fitting: F
     )
 
 
+def _limited(options: VerifyOptions) -> contextlib.AbstractContextManager[None]:
+    if not options.apart:
+        return contextlib.nullcontext()
+    from exporter.runtimes.process import time_limit
+
+    return time_limit(options.time_limit)
+
+
+def _loaded(
+    candidates: Sequence[str | Path | Artifact], options: VerifyOptions
+) -> tuple[list[Artifact], list[Refused]]:
+    artifacts, refused = [], []
+    for each in candidates:
+        found = each if isinstance(each, Artifact) else try_candidate(each, options.apart)
+        if isinstance(found, Refused):
+            refused.append(found)
+        else:
+            artifacts.append(found)
+    return artifacts, refused
+
+
 def _plan(artifacts: Sequence[Artifact], asked: Sequence[str]) -> tuple[list[tuple[str, ...]], list[dict[str, str]]]:
     """By artifact, the runtimes it is verified in; and with `all`, those that are not here, with the reason."""
     left_out = []
@@ -219,7 +276,7 @@ def _plan(artifacts: Sequence[Artifact], asked: Sequence[str]) -> tuple[list[tup
         reasons = {name: reason for name in fitting if (reason := _missing(name))}
         left_out = [{"runtime": name, "reason": reason} for name, reason in reasons.items()]
         asked = [name for name in fitting if name not in reasons]
-    for name in asked:
+    for name in asked if artifacts else ():
         if not any(RUNTIMES[name].can_run(each.format, each.precision) for each in artifacts):
             runs = [f"{each} in {', '.join(precisions)}" for each, precisions in RUNTIMES[name].runs.items()]
             have = ", ".join(f"{each.format} in {each.precision}" for each in artifacts)
@@ -263,8 +320,9 @@ def open_reference(against: Any, artifacts: Sequence[Artifact], on_step: Step) -
 
     shapes: dict[str, tuple[int, ...]] = {}
     value_range = None
-    for spec in artifacts[0].inputs if "described_by" not in artifacts[0].metadata else ():
-        told = artifacts[0].metadata.get("preprocessing", {}).get(spec.name, {})
+    described = [each for each in artifacts if "described_by" not in each.metadata][:1]
+    for spec in described[0].inputs if described else ():
+        told = described[0].metadata.get("preprocessing", {}).get(spec.name, {})
         value_range = value_range or (tuple(told["range"]) if told.get("range") else None)
         layout = told.get("layout")
         sizes = spec.shape if (layout, spec.layout) != ("NHWC", "NCHW") else tuple(spec.shape[i] for i in (0, 2, 3, 1))
@@ -276,8 +334,8 @@ def open_reference(against: Any, artifacts: Sequence[Artifact], on_step: Step) -
 def _own_model(artifacts: Sequence[Artifact]) -> str:
     """The shipped model or backbone that all artifacts were exported from."""
     origins = {(each.provenance.get("kind"), each.provenance.get("source")) for each in artifacts}
-    kind, source = next(iter(origins))
-    if len(origins) != 1 or kind not in ("zoo", "backbone"):
+    kind, source = next(iter(origins), (None, None))
+    if len(origins) > 1 or kind not in ("zoo", "backbone"):
         raise OptionError("--against MODEL or REF.npz is needed: the artifacts are not all of one shipped model")
     return str(source)
 
@@ -314,7 +372,10 @@ def _searched(run: _Run, artifacts: Sequence[Artifact], source: Callable[[], Any
     every = run.options.per_layer or run.options.pictures
     failed = [each for each in artifacts if not passed(rows[str(each.path)])]
     if isinstance(source, str):
-        reasons = [{"artifact": str(each.path), "reason": source} for each in failed]
+        ran = {str(each.artifact.path) for each in run.kept}
+        reasons = [
+            {"artifact": str(each.path), "reason": source if str(each.path) in ran else NOT_RUN} for each in failed
+        ]
         empty: dict[str, Any] = {"divergence": [], "not_located": reasons, "artifact_gates": []}
         return {**empty, **_pictures(run, [])}
     searched = artifacts if every else failed
@@ -349,26 +410,8 @@ def _described(record: Record, sha256: str) -> dict[str, Any]:
         "sha256": sha256,
         "weights_sha256": record.fingerprint,
         "samples": record.samples,
+        "outputs": list(record.outputs),
         "cases": [case.to_json() for case in record.cases],
         "environment": dict(record.environment),
         "remarks": list(record.remarks),
     }
-
-
-def _merged(results: Sequence[Mapping[str, Any]]) -> Verification:
-    """One result of several that were made against the same reference; rows of all but the first tell their machine."""
-    first, *others = results
-    whole = {**first}
-    for other in others:
-        if other["reference"]["sha256"] != first["reference"]["sha256"]:
-            raise ModelError("the results to merge were made against different references")
-        told = other.get("machine", {})
-        name = " ".join(str(told[key]) for key in ("system", "processor") if key in told) or "another machine"
-        rows = [{**each, "machine": each.get("machine") or name} for each in other["verification"]]
-        whole["verification"] = [*whole["verification"], *rows]
-        for key in _LISTS:
-            if key in whole or key in other:
-                known = whole.get(key, [])
-                whole[key] = [*known, *(each for each in other.get(key, ()) if each not in known)]
-    whole["passed"] = passed(whole["verification"])
-    return Verification(whole)

@@ -281,7 +281,9 @@ def _rebuilt(model: Any, flat: Flat, replacements: Sequence[Replacement], turned
         )
         for tensor in flat.inputs
     }
-    made = Wiring(flat, replacements, turn=turned).run(list(inputs.values()), SharedMaker())
+    maker = SharedMaker()
+    made = Wiring(flat, replacements, turn=turned).run(list(inputs.values()), maker)
+    maker.name_apart(made)
     known = {id(tensor.keras): value for tensor, value in zip(flat.outputs, made, strict=True)}
     places = {
         id(each): known[id(tensor.keras)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -59,6 +59,24 @@ class SharedMaker:
     def weigh(self, name: str) -> Weigh:
         return Weigh(own_values, "float32", self._free(name.replace("/", "_").replace(" ", "_").translate(_PLAIN)))
 
+    def name_apart(self, outputs: Sequence[Any]) -> None:
+        """Give every operation of the graph behind `outputs` a name of its own, since a model must not have two of one.
+
+        What the rewritten parts are made of is named by Keras, which does not know the names in the model (a model that
+        was read from a file brings its `concatenate` with it). Operations of the model and its inputs keep theirs.
+        """
+        operations = _operations(outputs)
+        own = {id(each) for each in self._made.values()}
+        kept = [each for each in operations if id(each) in own or not each._inbound_nodes[0].input_tensors]
+        taken = {each.name for each in kept}
+        for each in operations:
+            if any(each is other for other in kept):
+                continue
+            name, count = each.name, 1
+            while each.name in taken:
+                each.name, count = f"{name}_{count}", count + 1
+            taken.add(each.name)
+
     def _free(self, name: str) -> str:
         free, count = name, 1
         while free in self._names:
@@ -100,6 +118,19 @@ class TwinMaker:
 
     def weigh(self, name: str) -> Weigh:
         return self._parts.setdefault(name, Weigh(self._values, "float64"))
+
+
+def _operations(outputs: Sequence[Any]) -> list[Any]:
+    """All operations that symbolic tensors are computed by, each once, those behind the others last."""
+    found: dict[int, Any] = {}
+    todo = list(outputs)
+    while todo:
+        history = todo.pop()._keras_history
+        if id(history.operation) not in found:
+            found[id(history.operation)] = history.operation
+            for node in history.operation._inbound_nodes:
+                todo.extend(node.input_tensors)
+    return list(found.values())
 
 
 def _second(operation: Any, name: str) -> Any:

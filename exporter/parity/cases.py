@@ -18,6 +18,9 @@ FACTORS: Final = (2.0**-10, 2.0**-4, 4.0, 16.0, 64.0)
 
 SEED: Final = 1
 
+EXTREMES: Final = "extremes"
+"""The case with constant images in it."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Case:
@@ -54,7 +57,7 @@ def edge_cases(real: Arrays, value_range: Range | None) -> list[tuple[str, str, 
     noise = {name: _noise(array, *ranges[name], random) for name, array in real.items()}
     return [
         ("zeros", "all zeros", zeros),
-        ("extremes", f"all least, all largest, every other one, any at random of {said}", extremes),
+        (EXTREMES, f"all least, all largest, every other one, any at random of {said}", extremes),
         ("noise", f"{NOISE} samples of uniform noise in {said}", noise),
     ]
 

@@ -21,6 +21,7 @@ import numpy as np
 from converters.artifact import TensorSpec
 from converters.errors import ModelError, OutputError
 from exporter.parity.cases import Case
+from exporter.parity.soundness import check_record
 from exporter.parity.verdict import Workload
 
 RECORD_SCHEMA: Final = "cbam-export/reference/1"
@@ -165,19 +166,24 @@ def read(path: Path) -> Record:
             arrays = {key: file[key] for key in file.files}
         header = json.loads(arrays.pop("header").tobytes())
         if header["schema"] != RECORD_SCHEMA:
-            raise ModelError(f"{path}: schema {header['schema']!r} is not {RECORD_SCHEMA!r}; record it again")
+            raise ModelError(
+                f"{path}: schema {header['schema']!r} is not {RECORD_SCHEMA!r}; "
+                "read it with the version of cbam-export that wrote it, or record it again with this one"
+            )
         return _unpacked(header, arrays)
     except OSError as error:
         raise ModelError(f"{path}: cannot be read ({error.strerror or error})") from error
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, EOFError) as error:
         raise ModelError(f"{path}: is not a reference file of cbam-export ({error})") from error
+    except MemoryError as error:
+        raise ModelError(f"{path}: holds more than fits into memory, or is damaged ({error})") from error
     except (zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
         raise ModelError(f"{path}: is a damaged reference file ({error})") from error
 
 
 def is_record(path: Path) -> bool:
     """Whether a path is meant as a reference file: a `.npz`, there or not."""
-    return path.suffix == ".npz"
+    return path.suffix.lower() == ".npz"
 
 
 def _packed(record: Record) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -241,26 +247,5 @@ def _unpacked(header: Mapping[str, Any], arrays: Arrays) -> Record:
         environment=dict(header["environment"]),
         remarks=tuple(map(str, header["remarks"])),
     )
-    _check(record)
+    check_record(record)
     return record
-
-
-def _check(record: Record) -> None:
-    """Refuse what would be judged wrongly: parts that do not fit each other.
-
-    Raises:
-        ValueError: saying which.
-    """
-    if not (record.cases and record.inputs and record.outputs):
-        raise ValueError("it holds no cases, no inputs or no outputs")
-    if {len(array) for array in record.inputs.values()} != {sum(case.count for case in record.cases)}:
-        raise ValueError("its inputs are not as many as its cases say")
-    starts = np.cumsum([0, *(case.count for case in record.cases)])
-    if any(case.start != start or case.count < 1 for case, start in zip(record.cases, starts[:-1], strict=True)):
-        raise ValueError("its cases do not lie one behind the other")
-    for name, output in record.outputs.items():
-        if record.truth is not None and record.truth[name].shape != output.shape:
-            raise ValueError(f"output {name!r} and its truth are of different shapes")
-        for level, errors in record.noise.items():
-            if errors[name].shape != (len(output),):
-                raise ValueError(f"the {level} errors of output {name!r} are not one a sample")

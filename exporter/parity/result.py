@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import math
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from converters.errors import ModelError
 from exporter.parity.judgement import CaseVerdict
+from exporter.parity.merging import check_result
 from exporter.parity.verdict import OutputVerdict, Verdict
 
 SCHEMA: Final = "cbam-export/1"
@@ -58,12 +59,6 @@ def failed_row(artifact: Mapping[str, Any], runtime: Mapping[str, Any], output: 
     return row(artifact, runtime, CaseVerdict(output, "all", 0, OutputVerdict(Verdict.FAILED, reason, None, None)))
 
 
-def passed(rows: Iterable[Mapping[str, Any]]) -> bool:
-    """Whether there is a row and none failed."""
-    verdicts = [each["verdict"] for each in rows]
-    return bool(verdicts) and Verdict.FAILED not in verdicts
-
-
 def machine() -> dict[str, str]:
     """Where a result was made: no host name, no user."""
     return {"system": platform.system(), "processor": platform.machine(), "python": platform.python_version()}
@@ -84,30 +79,14 @@ def read_result(path: Path) -> dict[str, Any]:
         data = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ModelError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelError(f"{path}: is not JSON ({error})") from error
     try:
         if data["schema"] != SCHEMA:
             raise ModelError(f"{path}: schema {data['schema']!r} is not {SCHEMA!r}")
-        rows: Sequence[Row] = data["verification"]
-        for each in rows:
-            _check_row(each)
-        if data["passed"] is not passed(rows):
-            raise ValueError(f"it says passed: {data['passed']}, and its rows say otherwise")
-        if not isinstance(data["reference"]["sha256"], str):
-            raise ValueError("it does not say which reference it was made against")
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise ModelError(f"{path}: is not the result of a verification ({error})") from error
+        check_result(data)
+    except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
+        said = error.args[0] if isinstance(error, KeyError) and error.args else error
+        raise ModelError(f"{path}: is not the result of a verification ({said})") from error
     found: dict[str, Any] = data
     return found
-
-
-def _check_row(each: Row) -> None:
-    Verdict(each["verdict"])
-    for key in ("artifact", "runtime", "output", "case", "reason", *FIGURES, "tolerance", "sha256"):
-        each[key]
-    if each["verdict"] == Verdict.PASSED:
-        if each["max_abs"] is None:
-            raise ValueError("a row that passed measured nothing")
-        if each["tolerance"] is not None and not each["relative"] <= each["tolerance"]:
-            raise ValueError("a row that passed is beyond its tolerance")

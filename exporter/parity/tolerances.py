@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from exporter.parity.cases import Case
+from exporter.parity.cases import EXTREMES, Case
 from exporter.parity.metrics import Metrics
 from exporter.parity.record import Record
 from exporter.parity.verdict import (
@@ -82,6 +82,11 @@ def tolerance(record: Record, output: str, case: Case | None, metrics: Metrics, 
     on these very inputs, and the last roundings (`exporter.parity.verdict`, `measured_tolerance`). Against the truth
     the reference's own error, a GPU's TF32 say, is no part of it.
 
+    Extremes hold constant images. A mean of n equal values that are summed one after the other, as LiteRT does, errs by
+    up to n u and not by u sqrt(n), since each addition is rounded the same way (Higham 2002, "Accuracy and Stability of
+    Numerical Algorithms", section 4.2); a framework that sums in another order does not show it. So u times the number
+    of values in all means, relative to the output, is added there.
+
     fp16 (`half` says what is rounded, `half_levels`): the same, and SAFETY_FP16 times the larger of two measured
     distances: of a twin with float16 weights, and of one that rounds every activation to float16 too (not where that
     overflows: then only the weights count).
@@ -94,9 +99,11 @@ def tolerance(record: Record, output: str, case: Case | None, metrics: Metrics, 
     resize = 2 * UNIT_ROUNDOFF_FP32 * record.workload.resized_side
     last = LAST_ROUNDINGS * UNIT_ROUNDOFF_FP32 * size
     spread = metrics.spread
-    total = SAFETY_FP32 * (single / spread + resize) + last / spread
+    means = UNIT_ROUNDOFF_FP32 * record.workload.averaged * size if case is not None and case.name == EXTREMES else 0.0
+    total = SAFETY_FP32 * (single / spread + resize) + (last + means) / spread
     said = f"{SAFETY_FP32:g} x the model's float32 error against float64, {single / spread:.1e} of the spread"
     said += f", and {resize:.1e} for a resize of {record.workload.resized_side} pixels" if resize else ""
+    said += f", and {means / spread:.1e} for means of equal values" if means else ""
     if half:
         errors = [_noise(record, level, output, case) for level in half]
         most = max(error for error in errors if np.isfinite(error)) if np.isfinite(errors[0]) else errors[0]

@@ -39,11 +39,13 @@ class Verdict(enum.StrEnum):
 @dataclasses.dataclass(frozen=True, slots=True)
 class Workload:
     """For where no float64 truth is at hand: how many contractions (convolutions, matrix products) the model holds, and
-    the largest number of products summed into one element. And the largest side, in pixels, that a resize reads."""
+    the largest number of products summed into one element. And the largest side, in pixels, that a resize reads;
+    and how many values its means are of, all together (0 where that is not known)."""
 
     contractions: int
     fan_in: int
     resized_side: int = 0
+    averaged: int = 0
 
     @property
     def growth(self) -> float:

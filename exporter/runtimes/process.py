@@ -7,6 +7,7 @@ standard input is then at an end.
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import dataclasses
 import json
 import os
@@ -16,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,6 +29,19 @@ from exporter.runtimes.base import Arrays, ClosingSession
 WORKERS: Final = Path(__file__).with_name("workers")
 SERVE: Final = WORKERS / "serve.py"
 _LAST_WORDS: Final = 300  # characters of a library's text in a message
+
+
+_limit: contextvars.ContextVar[float | None] = contextvars.ContextVar("limit of a worker's answers", default=None)
+
+
+@contextlib.contextmanager
+def time_limit(seconds: float | None) -> Iterator[None]:
+    """Inside, every worker may take so many seconds for an answer, whatever its own limits are; None: those."""
+    token = _limit.set(seconds)
+    try:
+        yield
+    finally:
+        _limit.reset(token)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -128,6 +142,7 @@ class WorkerSession(ClosingSession):
 
     def _answer(self, key: str, seconds: float, doing: str) -> Any:
         self._busy = True
+        seconds = _limit.get() or seconds
         try:
             line = self._lines.get(timeout=seconds)
         except queue.Empty:

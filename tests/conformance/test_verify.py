@@ -23,6 +23,7 @@ from exporter.candidates import load_candidate
 from exporter.parity.record import Record, read
 from exporter.parity.text import lines
 from exporter.parity.tolerances import Overrides
+from exporter.runtimes.process import SERVE
 from exporter.runtimes.status import status
 
 Artifacts = Callable[[str, str], Artifact]
@@ -184,7 +185,11 @@ def test_a_worker_that_dies_is_a_failed_row_and_the_others_go_on(
     made: Artifacts, record: Record, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script = tmp_path / "serve.py"
-    script.write_text("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
+    script.write_text(
+        "import os, runpy, signal, sys\n"
+        "if sys.argv[1].endswith('run_tensorflow.py'):\n    os.kill(os.getpid(), signal.SIGKILL)\n"
+        f"runpy.run_path({str(SERVE)!r}, run_name='__main__')\n"
+    )
     monkeypatch.setattr("exporter.runtimes.process.SERVE", script)
     found = verify([made("saved_model", "fp32"), made("onnx", "fp32")], record, VerifyOptions(causes=False))
     dead, *rest = found.rows

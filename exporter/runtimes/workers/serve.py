@@ -4,13 +4,15 @@ LOADER is a Python file with `load(path, options) -> (run, facts)`, MODEL the ar
 
 One JSON object a line, either way. First comes {"facts": {...}} or {"error": "..."}. A request is {"inputs": {name:
 file}, "folder": path}, its answer {"outputs": {name: file}} or {"error": "..."}; the files are `.npy`. The end of
-standard input is the end of the process.
+standard input is the end of the process, and so is that of its parent.
 """
 
 import importlib.util
 import json
 import os
 import sys
+import threading
+import time
 
 # The pipe to the parent is ours alone: whatever a library prints goes to stderr.
 answers = os.fdopen(os.dup(1), "w")
@@ -28,7 +30,15 @@ def described(error: Exception) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
+def watch(parent: int) -> None:
+    """End with the parent, also in the middle of a call that never ends: standard input is not read then."""
+    while os.getppid() == parent:
+        time.sleep(2)
+    os._exit(1)
+
+
 def main(loader: str, model: str, options: str) -> None:
+    threading.Thread(target=watch, args=(os.getppid(),), name="watches the parent", daemon=True).start()
     spec = importlib.util.spec_from_file_location("loader", loader)
     assert spec is not None
     assert spec.loader is not None
