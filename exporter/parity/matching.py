@@ -87,7 +87,14 @@ class Matcher:
             if number and before == {name: match.layer.name for name, match in found.items()}:
                 break
             self.prediction = self._predict(found.values())
-        return self._repaired(self._second_look(list(self._judged(found.values()).values())))
+        matches = self._repaired(self._second_look(list(self._judged(found.values()).values())))
+        return [match for match in matches if match.agrees or not self._is_part(match, matches)]
+
+    def _is_part(self, match: Match, matches: Sequence[Match]) -> bool:
+        """Whether a tensor is but a step on the way to one of the model's, as a sum is to a mean: its name says no more
+        than that, and what is computed from it is that layer, by its value."""
+        ends = (each for each in matches if each.layer is match.layer and each.how == "value" and each.agrees)
+        return match.how != "value" and any(match.file.name in self._above[end.file.name] for end in ends)
 
     def _predict(self, matches: Iterable[Match]) -> Prediction:
         # Of several tensors that are the same one, the last is what the rest of the file reads.
