@@ -14,6 +14,7 @@ import ctypes
 import dataclasses
 import datetime
 import gc
+import subprocess
 import sys
 import tempfile
 import time
@@ -23,9 +24,10 @@ from typing import Any
 from faults import faults, models
 from wrong_scales import lowered, quantised, wrong_scales
 
-from converters.artifact import Artifact
+from converters.artifact import Artifact, Precision
 from converters.errors import ConversionError
 from exporter import ExportOptions, export
+from exporter.formats import FORMATS as ROWS
 from exporter.locating import LayerSearch
 from exporter.model_run import make_reference
 from exporter.parity.check import by_position, check, run_in_batches
@@ -39,6 +41,7 @@ from exporter.source import load_source
 
 FORMATS = {"tflite": "litert", "onnx": "onnxruntime"}
 JUDGED = 64  # samples for the verdict on the outputs
+LARGE = 1_000_000  # parameters
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +96,24 @@ def free() -> None:
 
 
 def exported(model: Any, folder: Path, lower: bool = True) -> tuple[Any, ...]:
+    if model.count_params() > LARGE:
+        return _exported_apart(model, folder, lower)
     return export(model, ExportOptions(tuple(FORMATS), output=folder, verify=False, lower=lower)).artifacts
+
+
+def _exported_apart(model: Any, folder: Path, lower: bool) -> tuple[Any, ...]:
+    """The same in a process of its own, which takes its memory with it."""
+    folder.mkdir(exist_ok=True)
+    path = folder / "copy.keras"
+    model.save(path)
+    asked = [word for name in FORMATS for word in ("-f", name)] + ([] if lower else ["--no-lower"])
+    code = "from exporter.cli import export_main; export_main()"
+    subprocess.run(
+        [sys.executable, "-c", code, str(path), *asked, "-o", str(folder), "--no-verify", "-q"],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    return tuple(Artifact.load(folder / ROWS[name].file_name("copy", Precision.FP32)) for name in FORMATS)
 
 
 def cell(outcome: Outcome, right: tuple[str, ...]) -> str:
