@@ -6,7 +6,7 @@ float64 when it is lowered; here they are only said once more in the graph that 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
 from converters.deploy.fragment import Fragment
@@ -31,20 +31,44 @@ def with_fragments(graph: Any, fragments: Mapping[str, Fragment]) -> Any:
     ends = _ends(graph)
     marked = mark(graph, fragments)
     nodes = {node.name: node for node in graph.node}
+    means = _means(graph, marked)
     for name, fragment in marked.items():
-        leave = nodes[name]
+        end = means.get(name, nodes[name])
         # What `splice` names the tensors after, so that those of a file are found by their names too.
-        definition, last = _translated(fragment, name)
-        taken = leave.input[0]
+        definition, last = _translated(fragment, end.name, mean=name in means)
+        taken = nodes[name].input[0]
         for node in definition.node:
-            if node.name == f"{name}/taken":
+            if node.name == f"{end.name}/taken":
                 continue
-            node.input[:] = [taken if each == f"{name}/taken" else each for each in node.input]
+            node.input[:] = [taken if each == f"{end.name}/taken" else each for each in node.input]
             graph.node.add().CopyFrom(node)
-        leave.op = "Identity"
-        leave.input[:] = [last]
+        kind = end.attr["T"].type
+        end.op = "Identity"
+        end.input[:] = [last]
+        end.attr.clear()
+        end.attr["T"].type = kind
     _keep_what_is_read(graph, ends)
     return graph
+
+
+def _means(graph: Any, marked: Collection[str]) -> dict[str, Any]:
+    """By block, the mean over its map that alone reads it: `splice` has such a block give the mean at once."""
+    import tensorflow as tf
+
+    nodes = {node.name: node for node in graph.node}
+    readers: dict[str, list[Any]] = {}
+    for node in graph.node:
+        for each in node.input:
+            readers.setdefault(_node(each), []).append(node)
+    found = {}
+    for name in marked:
+        those = readers.get(name, [])
+        if len(those) != 1 or those[0].op != "Mean" or those[0].attr["keep_dims"].b:
+            continue
+        axes = nodes[_node(those[0].input[1])]
+        if axes.op == "Const" and sorted(tf.make_ndarray(axes.attr["value"].tensor).reshape(-1).tolist()) == [1, 2]:
+            found[name] = those[0]
+    return found
 
 
 def _keep_what_is_read(graph: Any, ends: Sequence[str]) -> None:
@@ -72,15 +96,16 @@ def _ends(graph: Any) -> list[str]:
     return kept + [node.name for node in graph.node if node.op == "Placeholder" and node.name in read]
 
 
-def _translated(fragment: Fragment, scope: str) -> tuple[Any, str]:
-    """A GraphDef that reads the placeholder `scope/taken` (1, H, W, C), and the node that gives the result."""
+def _translated(fragment: Fragment, scope: str, *, mean: bool) -> tuple[Any, str]:
+    """A GraphDef that reads the placeholder `scope/taken` (1, H, W, C), and the node that gives the result, or its mean
+    over the map."""
     import tensorflow as tf
     from onnx import helper, numpy_helper
 
     from converters.deploy.makers import own_values
 
     block = fragment.block
-    nodes, constants = fragment.nodes(("first", "last", "output"), own_values, ("float32", _OPSET))
+    nodes, constants = fragment.nodes(("first", "last", "output"), own_values, ("float32", _OPSET), mean=mean)
     with tf.Graph().as_default() as graph, tf.name_scope(f"{scope}/"):
         taken = tf.compat.v1.placeholder(tf.float32, (1, block.height, block.width, block.channels), name="taken")
         known = {"last": taken, "first": tf.transpose(taken, [0, 3, 1, 2])}
@@ -162,8 +187,8 @@ def _called(path: str) -> Callable[[Sequence[Any], Settings, str], Any]:
         import tensorflow as tf
 
         function = tf
-        for name in path.split("."):
-            function = getattr(function, name)
+        for part in path.split("."):
+            function = getattr(function, part)
         return function(*given, name=name)
 
     return made

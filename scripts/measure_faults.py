@@ -10,8 +10,12 @@ the right one is named with the others). Then the sound models, of which every t
 from __future__ import annotations
 
 import argparse
+import ctypes
 import dataclasses
 import datetime
+import gc
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -20,9 +24,10 @@ from typing import Any
 from faults import faults, models
 from wrong_scales import lowered, quantised, wrong_scales
 
-from converters.artifact import Artifact
+from converters.artifact import Artifact, Precision
 from converters.errors import ConversionError
 from exporter import ExportOptions, export
+from exporter.formats import FORMATS as ROWS
 from exporter.locating import LayerSearch
 from exporter.model_run import make_reference
 from exporter.parity.check import by_position, check, run_in_batches
@@ -36,6 +41,7 @@ from exporter.source import load_source
 
 FORMATS = {"tflite": "litert", "onnx": "onnxruntime"}
 JUDGED = 64  # samples for the verdict on the outputs
+LARGE = 1_000_000  # parameters
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,8 +87,33 @@ class Sound:
         return {name: judge_quantised(own, to_real(given[spec.name], spec), Gates()) for (name, own), spec in pairs}
 
 
+def free() -> None:
+    """Give the memory of what was exported and searched back to the system, which glibc keeps: up to two gigabytes a
+    fault for a ResNet."""
+    gc.collect()
+    if sys.platform == "linux":
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
 def exported(model: Any, folder: Path, lower: bool = True) -> tuple[Any, ...]:
+    if model.count_params() > LARGE:
+        return _exported_apart(model, folder, lower)
     return export(model, ExportOptions(tuple(FORMATS), output=folder, verify=False, lower=lower)).artifacts
+
+
+def _exported_apart(model: Any, folder: Path, lower: bool) -> tuple[Any, ...]:
+    """The same in a process of its own, which takes its memory with it."""
+    folder.mkdir(exist_ok=True)
+    path = folder / "copy.keras"
+    model.save(path)
+    asked = [word for name in FORMATS for word in ("-f", name)] + ([] if lower else ["--no-lower"])
+    code = "from exporter.cli import export_main; export_main()"
+    subprocess.run(
+        [sys.executable, "-c", code, str(path), *asked, "-o", str(folder), "--no-verify", "-q"],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    return tuple(Artifact.load(folder / ROWS[name].file_name("copy", Precision.FP32)) for name in FORMATS)
 
 
 def cell(outcome: Outcome, right: tuple[str, ...]) -> str:
@@ -117,6 +148,7 @@ def scales(name: str, sound: Sound, arguments: argparse.Namespace, folder: Path,
             cells = ["", ""]
             cells[list(FORMATS).index(artifact.format)] = cell(sound.judge(wrong), layers)
             print(f"| {name} int8 | {what} | {' + '.join(layers)} | {' | '.join(cells)} |", flush=True)
+            free()
 
 
 def main() -> None:
@@ -139,12 +171,14 @@ def main() -> None:
             outcomes = [sound.judge(each) for each in exported(sound.model, Path(folder), not arguments.plain)]
             took = time.perf_counter() - started
             sound_rows.append((name, outcomes, took))
+            free()
             for fault in faults(sound.model, arguments.quick):
                 if arguments.only not in fault.name:
                     continue
                 made = exported(fault.put(sound.model), Path(folder, "faulty"), not arguments.plain)
                 cells = [cell(sound.judge(each), fault.layers) for each in made]
                 print(f"| {name} | {fault.name} | {fault.layers[0]} | {' | '.join(cells)} |", flush=True)
+                free()
             scales(name, sound, arguments, Path(folder), sound_rows)
     print("\n| sound model | tensors matched, TFLite / ONNX | not matched | largest error / allowed | verdict |")
     print("|---|---|---|---|---|")

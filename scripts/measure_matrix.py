@@ -1,6 +1,6 @@
 """Every format, in every precision, in every runtime that is installed here: one table a model.
 
-    python scripts/measure_matrix.py [--model NAME]... [--samples 100] [--emulated 4] [--runtime NAME]...
+    python scripts/measure_matrix.py [--model NAME]... [--samples 100] [--emulated 16] [--runtime NAME]...
 
 Models are `cbam-mnist`, `cbam-mobilenet-mnist` and CBAM-ResNet-18 at 96x96 with random weights (`faults.py`). Exports
 are the default ones. Each artifact is verified in each runtime against the model's float64 truth, as by `cbam verify
@@ -32,6 +32,7 @@ from exporter.model_run import version
 from exporter.parity.record import Record
 from exporter.runtimes.status import survey
 from exporter.runtimes.table import RUNTIMES
+from exporter.verification import EMULATED_SAMPLES
 
 MODELS = ("cbam-mnist", "cbam-mobilenet-mnist", "cbam-resnet18 at 96x96")
 CALIBRATION = 16  # photographs, for the model that has no images of its own
@@ -43,7 +44,7 @@ def main() -> None:
     parser.add_argument("--model", action="append", choices=MODELS)
     parser.add_argument("--runtime", action="append", choices=list(RUNTIMES))
     parser.add_argument("--samples", type=int, default=100, help="real samples")
-    parser.add_argument("--emulated", type=int, default=4, help="real samples on an emulated processor")
+    parser.add_argument("--emulated", type=int, default=EMULATED_SAMPLES, help="real samples on an emulated processor")
     arguments = parser.parse_args()
     if arguments.model and len(arguments.model) == 1:
         measure(arguments.model[0], arguments)

@@ -73,13 +73,29 @@ def quantise(
         if wanted is Precision.FP16:
             _half(source, target, io)
         elif wanted is Precision.DYNAMIC:
-            quantization.quantize_dynamic(source, target, weight_type=QuantType.QInt8)
+            quantization.quantize_dynamic(
+                source, target, weight_type=QuantType.QInt8, nodes_to_exclude=_depthwise(source)
+            )
         else:
             assert calibration is not None
             _static(source, target, Calibration(**calibration), apart.in_float)
             widen(target, apart.in_int16)
     _finish(source, target)
     return {"bytes": Path(target).stat().st_size}
+
+
+def _depthwise(source: str) -> list[str]:
+    """The depthwise convolutions, which stay in float: ONNX Runtime's dynamic form has one scale for all weights of an
+    operation, and with a normalisation folded in those of one channel are often hundreds of times those of another.
+    Measured on `cbam-mobilenet-mnist`: 12.4 dB with them, 33.4 dB without, in a file that is 1% larger."""
+    model = onnx.load(source)
+    shapes = {tensor.name: tensor.dims for tensor in model.graph.initializer}
+    groups = {
+        node.name: max((each.i for each in node.attribute if each.name == "group"), default=1)
+        for node in model.graph.node
+        if node.op_type == "Conv" and node.input[1] in shapes and shapes[node.input[1]][1] == 1
+    }
+    return [name for name, count in groups.items() if count > 1]
 
 
 def _static(source: str, target: str, calibration: Calibration, in_float: Sequence[str]) -> None:

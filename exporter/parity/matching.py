@@ -87,7 +87,14 @@ class Matcher:
             if number and before == {name: match.layer.name for name, match in found.items()}:
                 break
             self.prediction = self._predict(found.values())
-        return self._repaired(self._second_look(list(self._judged(found.values()).values())))
+        matches = self._repaired(self._second_look(list(self._judged(found.values()).values())))
+        return [match for match in matches if match.agrees or not self._is_part(match, matches)]
+
+    def _is_part(self, match: Match, matches: Sequence[Match]) -> bool:
+        """Whether a tensor is but a step on the way to one of the model's, as a sum is to a mean: its name says no more
+        than that, and what is computed from it is that layer, by its value."""
+        ends = (each for each in matches if each.layer is match.layer and each.how == "value" and each.agrees)
+        return match.how != "value" and any(match.file.name in self._above[end.file.name] for end in ends)
 
     def _predict(self, matches: Iterable[Match]) -> Prediction:
         # Of several tensors that are the same one, the last is what the rest of the file reads.
@@ -105,17 +112,18 @@ class Matcher:
         """Judge what disagrees once more by the tensors that it reads itself, where a file holds several copies of one
         (rounded in turn, each to its own range) and the prediction went on with another of them."""
         known = {match.layer.name: match for match in judged.values()}
-        predictions: dict[tuple[str, ...], Prediction] = {}
-        for name, match in list(judged.items()):
+        alike: dict[tuple[str, ...], tuple[dict[str, Match], list[str]]] = {}
+        for name, match in judged.items():
             read = [] if match.agrees else [judged[each] for each in self._read(match, judged)]
             others = {each.layer.name: each for each in read if known[each.layer.name] is not each}
-            if not others:
-                continue
-            key = tuple(sorted(each.file.name for each in others.values()))
-            if key not in predictions:
-                predictions[key] = self._predict((known | others).values())
-            error, allowed = self._error(match.file, match.layer.name, match.value, predictions[key])
-            judged[name] = dataclasses.replace(match, error=error, allowed=allowed)
+            if others:
+                key = tuple(sorted(each.file.name for each in others.values()))
+                alike.setdefault(key, (others, []))[1].append(name)
+        for others, names in alike.values():  # one prediction at a time: each holds all tensors of the model
+            prediction = self._predict((known | others).values())
+            for match in (judged[name] for name in names):
+                error, allowed = self._error(match.file, match.layer.name, match.value, prediction)
+                judged[match.file.name] = dataclasses.replace(match, error=error, allowed=allowed)
         return judged
 
     def _read(self, match: Match, known: Mapping[str, Match]) -> set[str]:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import onnx
 import pytest
@@ -93,6 +94,25 @@ def test_onnx_is_in_qdq_form_with_a_scale_a_channel(made: Callable[[str], Any]) 
     half = onnx.load(made("fp16").artifacts[1].path)
     assert {value.type.tensor_type.elem_type for value in (*half.graph.input, *half.graph.output)} == {1}  # float32
     assert onnx.TensorProto.FLOAT16 in {tensor.data_type for tensor in half.graph.initializer}
+
+
+def test_depthwise_convolutions_stay_in_float_in_dynamic_onnx(tmp_path: Path) -> None:
+    """All weights of an operation share one scale there; channels of a hundredth of the largest come out as noise."""
+    keras.utils.set_random_seed(1)
+    image = keras.Input((12, 12, 3), name="image")
+    x = keras.layers.Conv2D(16, 3, padding="same", activation="relu")(image)
+    x = keras.layers.DepthwiseConv2D(3, padding="same", use_bias=False)(x)
+    normalisation = keras.layers.BatchNormalization()
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.ReLU(6.0)(normalisation(x)))
+    model = keras.Model(image, keras.layers.Dense(10, name="scores")(x), name="separable")
+    normalisation.gamma.assign(np.geomspace(1, 300, 16))
+    asked = ExportOptions(("onnx",), "dynamic", output=tmp_path)
+    result = quantize(model, asked)
+    assert result.passed
+    (metrics,) = [verdict.metrics for report in result.reports for verdict in report.outputs.values()]
+    assert metrics.sqnr_db > 33
+    kinds = [node.op_type for node in onnx.load(result.artifacts[0].path).graph.node]
+    assert (kinds.count("Conv"), kinds.count("ConvInteger")) == (1, 1)
 
 
 def test_the_sidecar_tells_a_device_all_it_needs(made: Callable[[str], Any], digits: np.ndarray) -> None:

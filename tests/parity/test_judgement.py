@@ -207,3 +207,37 @@ def test_a_flip_at_a_near_tie_is_told_from_a_real_one() -> None:
     assert real.margin == pytest.approx(0.85)
     assert find_flips(expected[:, :1], given[:, :1], 0.001, 0) == ()
     assert find_flips(expected[None], given[None], 0.001, 0) == ()
+
+
+def test_one_near_tie_among_few_samples_is_no_lost_share(make_record: MakeRecord) -> None:
+    """40 samples: the least agreement of 98% lets not one through, so a single near tie would fail a sound file."""
+    record = make_record()
+    truth = record.truth
+    assert truth is not None
+
+    found: Mapping[str, CaseVerdict] = {}
+    overrides: dict[str, Overrides] = {}
+
+    def turned(*margins: float) -> dict[str, Verdict]:
+        """The verdicts where the first samples, which prefer their class by these margins, prefer another one."""
+        exact, given = truth["scores"].copy(), truth["scores"].copy()
+        for row, margin in enumerate(margins):
+            second, top = np.argsort(exact[row])[-2:]
+            exact[row, second] = exact[row, top] - margin
+            given[row] = exact[row]
+            given[row, [top, second]] = exact[row, [second, top]]
+        changed = dataclasses.replace(record, truth={"scores": exact}, outputs={"scores": exact.astype(np.float32)})
+        nonlocal found
+        found = judged(changed, given.astype(np.float32), Precision.INT8, overrides)
+        return verdicts(found)
+
+    near, far = 0.01, 0.4 * float(np.sqrt(np.mean(truth["scores"][:40] ** 2)))
+    assert turned()["inputs"] is Verdict.PASSED
+    assert found["inputs"].verdict.reason == ""
+    assert turned(near)["inputs"] is Verdict.PASSED
+    assert "one of 40 samples turned, at a near tie" in found["inputs"].verdict.reason
+    assert turned(near, near)["inputs"] is Verdict.FAILED
+    assert turned(far)["inputs"] is Verdict.FAILED
+    assert found["inputs"].verdict.reason.startswith("top-1 agrees")
+    overrides = {"": Overrides(min_agreement=0.98)}  # what was asked for is not reasoned away
+    assert turned(near)["inputs"] is Verdict.FAILED

@@ -174,6 +174,41 @@ def test_grouped_convolutions_noise_and_untrained_gates_are_no_faults(tiny: Any,
             assert all(line.tensor for line in found.gates)
 
 
+def test_a_mean_over_a_block_in_parts_is_no_fault(tmp_path: Path) -> None:
+    """ONNX gives it as one product with the gate and a factor; another tool may write a sum and a factor."""
+    import keras
+    import onnx
+    from onnx import helper, numpy_helper
+
+    from exporter import CBAM
+
+    keras.utils.set_random_seed(1)
+    image = keras.Input((12, 10, 3), name="image")
+    x = keras.layers.Conv2D(16, 3, padding="same", activation="relu", name="conv")(image)
+    x = keras.layers.GlobalAveragePooling2D(name="pool")(CBAM("paper", name="block")(x))
+    model = keras.Model(image, keras.layers.Dense(4, name="scores")(x), name="net")
+    next(weight for weight in model.weights if weight.path.endswith("spatial/norm/gamma")).assign([1.0])
+    for found in profiles(model, model, tmp_path, lower=True).values():
+        assert_sound(found)
+        assert found.unmatched == ()
+        assert any("pool" in row.layers for row in found.rows)
+    (artifact,) = export(model, ExportOptions(("onnx",), output=tmp_path, verify=False, lower=False)).artifacts
+    file = onnx.load(artifact.path)
+    (mean,) = [each for each in file.graph.node if each.output[0].endswith("pool_1/Mean:0")]
+    total, end = f"{mean.output[0]}/total", mean.output[0]
+    shape = keras.ops.shape(model.get_layer("pool").input)
+    file.graph.initializer.append(numpy_helper.from_array(np.float32(1 / (shape[1] * shape[2])), "share"))
+    file.graph.initializer.append(numpy_helper.from_array(np.array([1, 2]), "both"))
+    place = list(file.graph.node).index(mean)
+    file.graph.node.remove(mean)
+    file.graph.node.insert(place, helper.make_node("ReduceSum", [mean.input[0], "both"], [total], keepdims=0))
+    file.graph.node.insert(place + 1, helper.make_node("Mul", [total, "share"], [end]))
+    onnx.save(file, artifact.path)
+    found = examined(model, artifact)
+    assert_sound(found)
+    assert found.unmatched == (total,)
+
+
 def test_a_turned_input_and_an_open_batch_are_no_faults(sound: Any, lower: bool, tmp_path: Path) -> None:
     assert_sound(profiles(sound, sound, tmp_path, formats=("onnx",), inputs_as_nchw=True, lower=lower)["onnx"])
     for found in profiles(sound, sound, tmp_path, batch="dynamic", lower=lower).values():
