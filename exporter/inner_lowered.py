@@ -98,6 +98,11 @@ class _Naming:
             if len(seen) > 1:
                 found[name] = self._nearest(name, seen, found)
         known = {each for seen in candidates.values() for one in seen for each in (one.name, one.other) if each}
+        taken = {each.name for each in found.values()}
+        for seen in candidates.values():
+            others = {each.name for each in seen} - taken
+            # A normalisation of 1 gives the numbers of the product in front of it: parts of that product come first.
+            known -= others if any(self._model[each].weighted for each in others) else set()
         gates: set[str] = set()
         renamed = []
         for name, tensor in self._lowered.items():

@@ -18,7 +18,7 @@ from exporter.parity.attention import GateLine, SpatialMaps, gate_lines, spatial
 from exporter.parity.culprit import UNKNOWN, Culprit, culprit, explains, input_variants, segment
 from exporter.parity.layers import Arrays, InnerReference
 from exporter.parity.matching import Match, Matcher
-from exporter.parity.prediction import Predictor, largest
+from exporter.parity.prediction import Prediction, Predictor, largest
 from exporter.parity.stored import to_real, to_stored
 from exporter.parity.traced import FileTensor, Traced, read_tensors, views
 
@@ -184,7 +184,7 @@ def profile(candidate: Candidate, reference: InnerReference, inputs: Arrays) -> 
     first = next((match for match, row in zip(matches, rows, strict=True) if row.finding is Finding.LEAVES), None)
     divergence = None
     if first is not None:
-        found = _culprit(first, matches, predictor, matcher.prediction.values, taken)
+        found = _culprit(first, matches, predictor, matcher.prediction, tensors, taken)
         divergence = _divergence(candidate.path, first, rows[matches.index(first)], found, reference)
     else:
         divergence = _lost(candidate.path, matches, predictor)
@@ -255,14 +255,46 @@ def _chain(match: Match, matches: Sequence[Match], predictor: Predictor) -> list
     return segment(layers, match.layer.name, {each.layer.name for each in matches})
 
 
-def _culprit(match: Match, matches: Sequence[Match], predictor: Predictor, predicted: Arrays, taken: Arrays) -> Culprit:
+def _culprit(
+    match: Match,
+    matches: Sequence[Match],
+    predictor: Predictor,
+    prediction: Prediction,
+    tensors: Sequence[FileTensor],
+    taken: Arrays,
+) -> Culprit:
     chain = _chain(match, matches, predictor)
     if any(source in taken for tensor in chain for source in tensor.sources):
         known = {each.layer.name: each.value for each in matches if each is not match}
         for name, words, changed in input_variants(taken):
             if explains(match, predictor.reference.exact(changed, known)[match.layer.name]):
                 return Culprit(name, words)
-    return culprit(match, chain, predicted)
+            if match.how != "value" and _shows(tensors, predictor, prediction, changed):
+                return Culprit(name, words)
+    return culprit(match, chain, prediction.values)
+
+
+def _shows(tensors: Sequence[FileTensor], predictor: Predictor, prediction: Prediction, changed: Arrays) -> bool:
+    """Whether a product with weights near the input is in the file as it is for changed inputs: where nothing in front
+    of a match was recognised, neither by value nor by name, that may be no tensor of that layer at all."""
+    values = predictor.reference.exact(changed)
+    layers = predictor.reference.tensors
+    first = next((place for place, tensor in enumerate(layers) if tensor.weighted), 0)
+    front = [tensor.name for tensor in layers[first : first + _FRONT]]
+    for name in front:
+        allowed, target = prediction.allowed[name], values[name]
+        for tensor in tensors if float(np.std(target)) > _CLEAR * allowed else ():
+            seen = views(tensor.value, target.shape) if tensor.value.size == target.size else []
+            if any(largest(each, target) <= allowed + tensor.rounding for each in seen):
+                return True
+    return False
+
+
+_FRONT: Final = 4
+"""A convolution, its bias, a normalisation and an activation, of which a file has the last."""
+
+_CLEAR: Final = 10
+"""Times what is allowed that a tensor has to vary by, to be told by its value."""
 
 
 def _divergence(path: str, match: Match, row: Row, found: Culprit, reference: InnerReference) -> Divergence:

@@ -134,6 +134,36 @@ def test_a_fault_is_named_by_its_layer(fault: str, sound: Any, scripts: Any, low
         assert any(row.finding is Finding.HANDS_ON for row in found.rows)
 
 
+def test_half_of_a_convolution_is_named_so_where_the_normalisation_behind_is_1(scripts: Any, tmp_path: Path) -> None:
+    """Its result then holds the numbers of the convolution, which LiteRT's form computes in two halves."""
+    model = scripts["small"]((16, 12, 3))
+    for weight, value in zip(scripts["layer_at"](model, "cbam1/spatial/norm").weights, (1, 0, 0, 1), strict=True):
+        weight.assign(np.full(weight.shape, value))
+    made = scripts["swapped"]("cbam1")(model)
+    found = profiles(model, made, tmp_path, formats=("tflite",), lower=True)["tflite"]
+    assert found.divergence is not None
+    assert found.divergence.layer == "cbam1/spatial/conv"
+
+
+@pytest.mark.slow
+def test_an_input_taken_wrongly_is_named_where_names_mislead(scripts: Any, tmp_path: Path) -> None:
+    """The copy is nested, so that its names are not the model's, and no value is: of what is nearly alike in every
+    stage, some is taken for another."""
+    import keras
+
+    from exporter import build_model
+
+    keras.utils.set_random_seed(0)
+    model = build_model("cbam-resnet18", input_shape=(48, 48, 3), classes=10, classifier_activation=None)
+    for weight in model.weights:
+        if weight.path.endswith("spatial/norm/gamma"):
+            weight.assign([1.0])
+    for found in profiles(model, scripts["as_nchw"](model), tmp_path, lower=True).values():
+        assert found.divergence is not None
+        assert found.divergence.layer == "image"
+        assert found.divergence.reason == "the numbers of an NCHW image are read as NHWC"
+
+
 def test_a_quantised_artifact_is_allowed_its_steps_and_no_wrong_scale(sound: Any, scripts: Any, tmp_path: Path) -> None:
     (array,) = images(sound).values()
     for artifact in scripts["quantised"](sound, array, tmp_path):
