@@ -33,18 +33,36 @@ def with_fragments(graph: Any, fragments: Mapping[str, Fragment]) -> Any:
     nodes = {node.name: node for node in graph.node}
     for name, fragment in marked.items():
         leave = nodes[name]
+        mean = None if name in ends else _mean_behind(graph, name)
+        made = leave if mean is None else mean
         # What `splice` names the tensors after, so that those of a file are found by their names too.
-        definition, last = _translated(fragment, name)
+        scope = made.name
+        definition, last = _translated(fragment, scope, mean=mean is not None)
         taken = leave.input[0]
         for node in definition.node:
-            if node.name == f"{name}/taken":
+            if node.name == f"{scope}/taken":
                 continue
-            node.input[:] = [taken if each == f"{name}/taken" else each for each in node.input]
+            node.input[:] = [taken if each == f"{scope}/taken" else each for each in node.input]
             graph.node.add().CopyFrom(node)
-        leave.op = "Identity"
-        leave.input[:] = [last]
+        made.op = "Identity"
+        made.input[:] = [last]
+        for setting in set(made.attr) - {"T", "_output_shapes"}:
+            del made.attr[setting]
     _keep_what_is_read(graph, ends)
     return graph
+
+
+def _mean_behind(graph: Any, name: str) -> Any:
+    """The mean over a map (1, H, W, C) to (1, C) that alone reads a block's result: `splice` makes both one."""
+    from tensorflow.python.framework.tensor_util import MakeNdarray
+
+    readers = [node for node in graph.node if name in map(_node, node.input)]
+    if len(readers) != 1 or readers[0].op != "Mean" or readers[0].attr["keep_dims"].b:
+        return None
+    axes = next((node for node in graph.node if node.name == _node(readers[0].input[1])), None)
+    if axes is None or axes.op != "Const":
+        return None
+    return readers[0] if sorted(MakeNdarray(axes.attr["value"].tensor).reshape(-1).tolist()) == [1, 2] else None
 
 
 def _keep_what_is_read(graph: Any, ends: Sequence[str]) -> None:
@@ -72,15 +90,16 @@ def _ends(graph: Any) -> list[str]:
     return kept + [node.name for node in graph.node if node.op == "Placeholder" and node.name in read]
 
 
-def _translated(fragment: Fragment, scope: str) -> tuple[Any, str]:
-    """A GraphDef that reads the placeholder `scope/taken` (1, H, W, C), and the node that gives the result."""
+def _translated(fragment: Fragment, scope: str, mean: bool) -> tuple[Any, str]:
+    """A GraphDef that reads the placeholder `scope/taken` (1, H, W, C), and the node that gives the result, or with
+    `mean` its mean over the map."""
     import tensorflow as tf
     from onnx import helper, numpy_helper
 
     from converters.deploy.makers import own_values
 
     block = fragment.block
-    nodes, constants = fragment.nodes(("first", "last", "output"), own_values, ("float32", _OPSET))
+    nodes, constants = fragment.nodes(("first", "last", "output"), own_values, ("float32", _OPSET), mean=mean)
     with tf.Graph().as_default() as graph, tf.name_scope(f"{scope}/"):
         taken = tf.compat.v1.placeholder(tf.float32, (1, block.height, block.width, block.channels), name="taken")
         known = {"last": taken, "first": tf.transpose(taken, [0, 3, 1, 2])}
