@@ -25,6 +25,8 @@ Opener = Callable[[str, Artifact], Session]
 
 SAMPLES: Final = 16  # of the real case, in each run
 
+NOT_RUN: Final = "no runtime ran it, so there is nothing to search"
+
 _PLAIN: Final = {"tflite": "litert-reference", "saved_model": "tensorflow"}
 """By format, the runtime that computes a file operation by operation, as it is written."""
 

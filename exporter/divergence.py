@@ -13,7 +13,7 @@ import numpy as np
 
 from converters.artifact import Artifact
 from converters.errors import CbamError, ModelError
-from exporter.breakdown import Kept
+from exporter.breakdown import NOT_RUN, Kept
 from exporter.locating import LayerSearch
 from exporter.parity.fitting import Fitting, fit
 from exporter.parity.locate import Profile
@@ -79,7 +79,7 @@ class Divergences:
         """
         chosen = _chosen(self._record, rows, kept)
         if not kept:
-            return Found(artifact, None, "no runtime ran it, so there is nothing to search", chosen)
+            return Found(artifact, None, NOT_RUN, chosen)
         name = TRACEABLE.get(artifact.format)
         if name is None:
             return Found(

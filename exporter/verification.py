@@ -16,7 +16,7 @@ import numpy as np
 
 from converters.artifact import Artifact
 from converters.errors import ConversionError, ModelError, OptionError, RuntimeUnavailableError, closest
-from exporter.breakdown import Kept, breakdown
+from exporter.breakdown import NOT_RUN, Kept, breakdown
 from exporter.candidates import UNKNOWN, Refused, try_candidate
 from exporter.formats import FORMATS
 from exporter.parity.check import run_in_batches
@@ -173,9 +173,6 @@ def _verified(
         "machine": machine(),
     }
     return Verification(merged_results([result], merged))
-
-
-NOT_RUN: Final = "no runtime ran it, so there is nothing to search"
 
 
 class _Run:

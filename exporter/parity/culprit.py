@@ -20,6 +20,9 @@ _UNIFORM: Final = 0.2
 changed epsilon or variance moves channels unlike, in proportion to 1 / variance."""
 
 
+_SEEN: Final = 2.0
+"""Times what is allowed that a prediction has to vary by between samples, to explain anything by being met."""
+
 _POINTS: Final = 8
 _FLAT: Final = 1e-4
 """Elements of a channel, and their range beside their size, from which a factor and an offset can be told apart."""
@@ -197,5 +200,6 @@ _CHANGES: Final[tuple[tuple[str, Callable[[np.ndarray], np.ndarray | None]], ...
 
 
 def explains(match: Match, predicted: np.ndarray) -> bool:
-    """Whether another prediction is what the tensor holds."""
-    return largest(match.value, predicted) <= match.allowed
+    """Whether another prediction is what the tensor holds, and varies enough that it could have been seen not to be."""
+    deviation = float(np.sqrt(np.mean(np.var(predicted.astype(np.float64), axis=0))))
+    return deviation > _SEEN * match.allowed and largest(match.value, predicted) <= match.allowed

@@ -18,7 +18,7 @@ from exporter.parity.attention import GateLine, SpatialMaps, gate_lines, spatial
 from exporter.parity.culprit import UNKNOWN, Culprit, culprit, explains, input_variants, segment
 from exporter.parity.layers import Arrays, InnerReference
 from exporter.parity.matching import Match, Matcher
-from exporter.parity.prediction import Prediction, Predictor, largest
+from exporter.parity.prediction import CLIPPED, Prediction, Predictor, largest
 from exporter.parity.stored import to_real, to_stored
 from exporter.parity.traced import FileTensor, Traced, read_tensors, views
 
@@ -175,6 +175,7 @@ def profile(candidate: Candidate, reference: InnerReference, inputs: Arrays) -> 
         for copy in (each for each in tensors if each.copies == spec.name and each.step):
             near = [seen for seen in views(copy.value, own.shape) if largest(seen, own) <= copy.step]
             taken[name] = near[0] if near else taken[name]
+    narrow = _too_narrow(candidate, taken, tensors)
     tensors = tuple(each for each in tensors if each.copies not in stored)
     predictor = Predictor(reference, inputs, candidate.precision)
     matcher = Matcher(predictor, tensors, taken)
@@ -183,7 +184,9 @@ def profile(candidate: Candidate, reference: InnerReference, inputs: Arrays) -> 
     rows = [_row(match, matches, predictor, overall) for match in matches]
     first = next((match for match, row in zip(matches, rows, strict=True) if row.finding is Finding.LEAVES), None)
     divergence = None
-    if first is not None:
+    if narrow is not None:
+        divergence = narrow
+    elif first is not None:
         found = _culprit(first, matches, predictor, matcher.prediction, tensors, taken)
         divergence = _divergence(candidate.path, first, rows[matches.index(first)], found, reference)
     else:
@@ -200,6 +203,27 @@ def profile(candidate: Candidate, reference: InnerReference, inputs: Arrays) -> 
         spatial_maps(reference.tensors, by_layer, predictor.truth),
     )
 
+
+def _too_narrow(candidate: Candidate, taken: Arrays, tensors: Sequence[FileTensor]) -> Divergence | None:
+    """An input that the file quantises first, to a range that does not hold what most samples have."""
+    for (name, given), spec in zip(taken.items(), candidate.inputs, strict=True):
+        for copy in tensors:
+            if copy.copies != spec.name or not copy.step or given.dtype.kind != "f":
+                continue
+            beyond = (given < copy.low - copy.step) | (given > copy.high + copy.step)
+            clipped = beyond.reshape(len(given), -1).mean(1) > CLIPPED
+            if np.mean(clipped) <= _MOST:
+                continue
+            off = float(np.max(np.abs(given - np.clip(given, copy.low, copy.high))))
+            reason = f"it is quantised to {copy.low:.3g}..{copy.high:.3g}; the samples go from {given.min():.3g} to "
+            reason += f"{given.max():.3g}, so that {np.mean(beyond):.0%} of their values are clipped"
+            deviation = float(np.std(given))
+            error = off / deviation if deviation > 0 else np.inf
+            return Divergence(candidate.path, name, (name,), "", copy.name, error, reason)
+    return None
+
+
+_MOST: Final = 0.5  # share of the samples; single ones may be meant to lie beyond
 
 _NOTE: Final = (
     "every tensor agrees with what the tensors before it give; if outputs differ all the same, it is the runtime's "

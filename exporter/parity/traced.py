@@ -14,7 +14,7 @@ from exporter.parity.stored import to_real
 MOVED: Final = frozenset(
     {
         *("Identity", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Transpose", "Cast"),
-        *("RESHAPE", "SQUEEZE", "EXPAND_DIMS", "TRANSPOSE"),
+        *("RESHAPE", "SQUEEZE", "EXPAND_DIMS", "TRANSPOSE", "CAST"),
     }
 )
 """Operations of ONNX and TFLite whose result holds the numbers of their input."""

@@ -14,6 +14,7 @@ from exporter.report.markup import Html, join, number, percent, table, tag
 Row = Mapping[str, Any]
 
 _LEFT, _TOP, _WIDTH, _HEIGHT, _BOTTOM = 58, 30, 720, 250, 34
+_SHOWN: Final = 30  # letters of a layer's name under the axis of a chart
 _FLOOR: Final = -8  # powers of ten
 _CEILING: Final = 1
 _KINDS: Final = {"agrees": "agrees", "LEAVES": "leaves", "hands on": "hands"}
@@ -171,14 +172,21 @@ def _first_leaving(profile: Row) -> tuple[int, str] | None:
 def _names(rows: Sequence[Row], xs: Sequence[float], leaving: tuple[int, str] | None) -> Iterator[Html]:
     """The first layer, the last, and the first that leaves the model, under the axis."""
     y = _TOP + _HEIGHT + 20
-    yield tag("text", rows[0]["layers"][0], x=_LEFT, y=y, class_="label")
+    yield tag("text", _short(rows[0]["layers"][0]), x=_LEFT, y=y, class_="label")
     if len(rows) > 1:
-        yield tag("text", rows[-1]["layer"], x=_WIDTH - 12, y=y, class_="label end")
+        yield tag("text", _short(rows[-1]["layer"]), x=_WIDTH - 12, y=y, class_="label end")
     if leaving is not None:
         first, name = leaving
         yield tag("line", x1=xs[first], x2=xs[first], y1=_TOP, y2=_TOP + _HEIGHT, class_="leaving")
         if 0.15 < xs[first] / _WIDTH < 0.85:
-            yield tag("text", name, x=xs[first], y=y, class_="label middle strong")
+            yield tag("text", _short(name), x=xs[first], y=y, class_="label middle strong")
+
+
+def _short(name: str) -> str:
+    """A name, or several with ` + ` between, as it fits under the axis. The table and the text have them whole."""
+    first, *more = name.split(" + ")
+    told = first if len(first) <= _SHOWN else f"…{first[-_SHOWN:]}"
+    return f"{told} + {len(more)} more" if more else told
 
 
 def _symbol(kind: str) -> Html:

@@ -325,3 +325,62 @@ def test_no_exit_code_of_a_bundle_says_that_a_check_failed_where_none_was_made(
     ran = run("", str(tmp_path / "half.pyz"), program=script)
     assert ran.returncode == 2
     assert "damaged or no bundle" in ran.stderr
+
+
+def test_the_layer_search_finds_nothing_in_sound_files(
+    model: Path, made: dict[str, Artifact], tmp_path: Path, run_cli: Cli
+) -> None:
+    """Gates without a live unit, a block whose mean ONNX has in one with it, and a mask that is cast."""
+    import keras
+
+    from exporter.models.cbam import CBAM
+
+    keras.utils.set_random_seed(5)
+    image, mask = keras.Input((16, 16, 3), name="image"), keras.Input((16, 16, 1), dtype="bool", name="mask")
+    x = CBAM("paper", name="inner")(keras.layers.Conv2D(16, 3, padding="same", activation="relu")(image))
+    x = CBAM("paper", name="last")(x * keras.ops.cast(mask, "float32"))
+    scores = keras.layers.Dense(4, name="scores")(keras.layers.GlobalAveragePooling2D()(x))
+    masked = keras.Model([image, mask], scores, name="masked")
+    options = ExportOptions(formats=("tflite", "onnx"), output=tmp_path, verify=False)
+    for source, artifacts in ((str(model), list(made.values())), (masked, export(masked, options).artifacts)):
+        found = verify(artifacts, source, VerifyOptions(causes=False, per_layer=True))
+        assert found.passed
+        assert len(found.result["profiles"]) == 2
+        for profile in found.result["profiles"]:
+            assert profile["divergence"] is None, profile["divergence"]
+            assert profile["rows"]
+    means = [row for row in found.result["profiles"][1]["rows"] if "global_average_pooling2d" in row["layers"][-1]]
+    assert means, "the mean behind the last block is not in the file's own form"
+
+
+def test_a_quantised_input_that_holds_too_little_is_named(model: Path, tmp_path: Path) -> None:
+    """Calibrated with images of a hundredth of the contrast, by TensorFlow's own converter."""
+    import keras
+    import tensorflow as tf
+
+    from exporter.models.zoo import ZOO
+
+    net = keras.Sequential(
+        [
+            keras.Input((28, 28, 1), name="image"),
+            keras.layers.Conv2D(8, 3, activation="relu", name="first"),
+            keras.layers.GlobalAveragePooling2D(),
+            keras.layers.Dense(4, name="scores"),
+        ],
+        name="net",
+    )
+    net.export(tmp_path / "saved", verbose=False)
+    images = ZOO["cbam-mnist"].test_images()[:16]
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(tmp_path / "saved"))
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = lambda: ([image[None] * 0.01] for image in images)
+    path = tmp_path / "net.tflite"
+    path.write_bytes(converter.convert())
+    np.save(tmp_path / "images.npy", images)
+    record = reference(net, None, ReferenceOptions("cpu", inputs=tmp_path / "images.npy"))
+    found = verify([path], record, VerifyOptions(causes=False, model=net))
+    assert not found.passed
+    (told,) = found.result["divergence"]
+    assert told["layer"] == "image"
+    assert "it is quantised to 0..0.01" in told["reason"]
+    assert "clipped" in told["reason"]
