@@ -384,3 +384,20 @@ def test_a_quantised_input_that_holds_too_little_is_named(model: Path, tmp_path:
     assert told["layer"] == "image"
     assert "it is quantised to 0..0.01" in told["reason"]
     assert "clipped" in told["reason"]
+
+
+def test_without_a_truth_nothing_is_said_to_be_worst(tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    class Module(tf.Module):  # type: ignore[misc]
+        @tf.function(input_signature=[tf.TensorSpec((None, 8, 8, 3), tf.float32, name="image")])  # type: ignore[misc]
+        def __call__(self, image: Any) -> dict[str, Any]:
+            return {"scores": tf.reduce_mean(image, (1, 2)) ** 2}
+
+    module = Module()
+    tf.saved_model.save(module, tmp_path / "saved", signatures=module.__call__)
+    record = reference(tmp_path / "saved", None, ReferenceOptions("cpu"))
+    (case,) = (case for case in record.cases if case.name == "scaled")
+    assert "no truth tells which is worst" in case.described
+    factors = case.described.partition("times ")[2].partition(":")[0].split(", ")
+    assert len(set(factors)) == 4
