@@ -209,7 +209,8 @@ def _truth(call: Call, runner: Runner, real: Arrays) -> tuple[Truth | None, list
 
 
 def _scaled(runner: Runner, truth: Truth | None, real: Arrays) -> tuple[str, str, dict[str, np.ndarray]] | None:
-    """Real samples scaled so that the model's own arithmetic does worst on them."""
+    """Real samples scaled so that the model's own arithmetic does worst on them; each by another factor where no
+    truth tells that."""
     every = scaled(real)
     if every is None:
         return None
@@ -223,12 +224,15 @@ def _scaled(runner: Runner, truth: Truth | None, real: Arrays) -> tuple[str, str
         flat = np.abs(value.reshape(count, -1).astype(np.float64))
         off = distances({name: given[name]}, {name: value})[name]
         errors = np.maximum(errors, off / np.maximum(flat.max(1), np.finfo(np.float32).tiny))
-    rows = worst(errors)
+    per = count // len(FACTORS)
+    found = np.all([np.isfinite(value.reshape(count, -1)).all(1) for value in given.values()], axis=0)
+    apart = [row for row in ((column % len(FACTORS)) * per + column for column in range(per)) if found[row]]
+    rows = worst(errors) if truth is not None else apart
     if not rows:
         return None
-    per = count // len(FACTORS)
     factors = ", ".join(f"{FACTORS[row // per]:g}" for row in rows)
-    what = f"{len(rows)} of the inputs times {factors}: of {FACTORS[0]:g}..{FACTORS[-1]:g} what makes rounding worst"
+    why = "what makes rounding worst" if truth is not None else "one each, since no truth tells which is worst"
+    what = f"{len(rows)} of the inputs times {factors}: of {FACTORS[0]:g}..{FACTORS[-1]:g} {why}"
     return "scaled", what, {name: array[rows] for name, array in every.items()}
 
 

@@ -137,7 +137,8 @@ def _by_shape(
     if len(set(shapes)) != len(shapes) or {spec.shape[1:] for spec in own} != set(shapes):
         raise ModelError(
             f"{artifact.path}: it cannot be told which of its {what} ({_list(theirs)}) is which of the model's "
-            f"({_list(own)}): no sidecar, other names, and shapes that do not tell"
+            f"({_list(own)}): no sidecar, other names, and shapes that do not tell; "
+            "give them the model's names, or export it with cbam-export"
         )
     return [(spec, theirs[shapes.index(spec.shape[1:])]) for spec in own]
 
