@@ -8,13 +8,13 @@ values before it (`prediction`) is that tensor. The rest, where a fault is, is m
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Literal
 
 import numpy as np
 
 from exporter.parity.layers import Arrays, LayerTensor
+from exporter.parity.names import Names
 from exporter.parity.prediction import CLIPPED, Prediction, Predictor, largest
 from exporter.parity.traced import FileTensor, views
 
@@ -29,9 +29,8 @@ that have nothing to do with each other are 1.4 apart, or more."""
 _MEANT: Final = 0.1
 """The same, of what is taken for another one than its name says."""
 
-_NUMBER: Final = re.compile(r"_\d+$")
-_OUTPUT: Final = re.compile(r":\d+(?=/|$)|:.*$")
-"""Which output of an operation a tensor is: `scope/mark:0`, or inside a lowered block `scope/mark:0/Conv_8`."""
+_AS_NEAR: Final = 2  # times the least error
+_EQUAL: Final = 0.1  # of the error that is allowed
 
 How = Literal["value", "name", "place"]
 
@@ -72,7 +71,7 @@ class Matcher:
         self._before = _ancestors({name: tensor.sources for name, tensor in self._layers.items()})
         self._above = _ancestors({tensor.name: tensor.sources for tensor in tensors})
         self._by_file = {tensor.name: tensor for tensor in tensors}
-        self._named = _Names(self._layers)
+        self._named = Names(self._layers)
         read = {source for tensor in tensors for source in tensor.sources}
         self._last = {tensor.name for tensor in tensors if tensor.name not in read}
         self._moments = {t.name: (float(np.mean(t.value)), float(np.std(t.value))) for t in tensors}
@@ -155,10 +154,12 @@ class Matcher:
                 continue
             # A copy that clips as well may be the activation behind: ONNX Runtime leaves a ReLU out for a range.
             match = self._by_value(tensor, fitting, taken, own)
-            named = self._by_name(tensor, fitting)
+            # One in a shape that the model's has not is no other tensor either, whatever its name says.
+            turned = tensor.copies in found and found[tensor.copies].layer.name not in fitting
+            named = None if turned else self._by_name(tensor, fitting)
             behind_it = named is not None and copied is not None and copied.layer.name in named.layer.sources
             match = match or (named if behind_it else copied or named)
-            if match is None and by_place:
+            if match is None and by_place and not turned:
                 match = own or self._by_place(tensor, fitting, taken, behind)
             if match is not None:
                 found[tensor.name] = match
@@ -181,9 +182,13 @@ class Matcher:
     ) -> Match | None:
         """A tensor that is another one rounded is the same layer's."""
         source = found.get(tensor.copies)
-        if source is None or source.layer.name not in fitting:
+        if source is None or source.layer.name in fitting:
+            return source and self._made(tensor, source.layer.name, fitting[source.layer.name], source.how)
+        shape = self.prediction.values[source.layer.name].shape  # a gate (H, W, 1) that was computed as (H * W)
+        if tensor.value.size != np.prod(shape):
             return None
-        return self._made(tensor, source.layer.name, fitting[source.layer.name], source.how)
+        made = self._made(tensor, source.layer.name, [tensor.value.reshape(shape)], source.how)
+        return made if made.agrees else None
 
     def _made(self, tensor: FileTensor, name: str, seen: list[np.ndarray], how: How) -> Match:
         target = self.prediction.values[name]
@@ -223,6 +228,7 @@ class Matcher:
             match = self._made(tensor, name, seen, "value")
             if match.agrees and not (loose and spread <= _CLOSE * match.error):
                 agreeing.append(match)
+        agreeing = _nearest(agreeing)
         by_hint = [match for match in agreeing if match.layer.name in near]
         for wanted in (
             [match for match in by_hint if match.layer.name not in taken],
@@ -343,46 +349,15 @@ class Matcher:
         return [*(self._made(match.file, name, fitting[name], "name") for name in others[:_OTHERS]), None]
 
 
+def _nearest(matches: Sequence[Match]) -> list[Match]:
+    """Those as near as the nearest, or as good as equal. Where much is allowed, as in 8 bits, a sum without its bias
+    agrees with the one that has it too, and is not that."""
+    least = min((match.error for match in matches), default=0.0)
+    return [match for match in matches if match.error <= max(_AS_NEAR * least, _EQUAL * match.allowed)]
+
+
 def _disagreeing(matches: Iterable[Match]) -> int:
     return sum(not match.agrees for match in matches)
-
-
-class _Names:
-    """Layers by the names that a converter leaves in a file."""
-
-    def __init__(self, layers: Iterable[str]) -> None:
-        self._exact = {name: [name] for name in layers}
-        self._loose: dict[tuple[str, ...], list[str]] = {}
-        for name in list(self._exact):
-            self._exact.setdefault(name.rpartition("/")[0], []).append(name)
-            whole, own = _key(name), _key(name, numbered=True)
-            # With and without the scope of the model itself; the scope of a layer stands for all that is in it.
-            for key in dict.fromkeys((own, own[1:], whole, whole[1:], whole[:-1], whole[1:-1])):
-                if key:
-                    self._loose.setdefault(key, []).append(name)
-
-    def hints(self, name: str) -> list[str]:
-        """The layers that a tensor's name speaks of."""
-        found: dict[str, None] = {}
-        for part in (_OUTPUT.sub("", part) for part in name.split(";")):
-            scope = part.rpartition("/")[0]
-            found |= dict.fromkeys(self._exact.get(part) or self._exact.get(scope) or self._like(part))
-        return list(found)
-
-    def _like(self, part: str) -> list[str]:
-        key = _key(part)
-        # The number of an operation tells it from its like in the same scope; that of a layer depends on the process.
-        for tried in (_key(part, numbered=True), key, key[:-1]):
-            for start in range(len(tried)):  # the model may stand in others, in the file
-                if tried[start:] in self._loose:
-                    return self._loose[tried[start:]]
-        return []
-
-
-def _key(name: str, numbered: bool = False) -> tuple[str, ...]:
-    """The scopes of a name without the numbers that keep them apart; `numbered`: the last with its own."""
-    *scopes, last = name.split("/")
-    return (*(_NUMBER.sub("", scope) for scope in scopes), last if numbered else _NUMBER.sub("", last))
 
 
 def _ancestors(sources: Mapping[str, Sequence[str]]) -> dict[str, set[str]]:

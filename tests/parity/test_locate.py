@@ -14,9 +14,10 @@ import pytest
 
 from converters.artifact import Artifact
 from converters.errors import ModelError
-from exporter import ExportOptions, export
+from exporter import ExportOptions, QuantisationOptions, export
 from exporter.inner import InnerModel
 from exporter.locating import LayerSearch
+from exporter.parity.gates import Gates
 from exporter.parity.locate import Finding, Profile
 from exporter.parity.text_layers import profile as profile_lines
 from exporter.parity.text_layers import where
@@ -174,6 +175,19 @@ def test_a_quantised_artifact_is_allowed_its_steps_and_no_wrong_scale(sound: Any
         located = examined(sound, wrong).divergence
         assert located is not None, what
         assert located.layer in layers
+
+
+def test_a_lowered_int8_file_rounds_in_shapes_of_its_own(sound: Any, tmp_path: Path) -> None:
+    """A small map's gate is computed as one row and rounded once more as a map, by a name that is another's."""
+    (array,) = images(sound).values()
+    gates = Gates(agreement=0.0, sqnr_db=0.0)
+    asked = QuantisationOptions(calibration=array, force=True, min_samples=1, methods=("minmax",), gates=gates)
+    options = ExportOptions(("onnx",), precision="int8", output=tmp_path, quantisation=asked)
+    (artifact,) = export(sound, options).artifacts
+    assert artifact.metadata["lowered"]["rewrites"]
+    found = examined(sound, artifact)
+    assert found.divergence is None, found.divergence
+    assert found.unmatched == ()
 
 
 def test_operations_nested_models_and_two_inputs_keep_their_names(pair: Any, tmp_path: Path) -> None:
