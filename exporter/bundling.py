@@ -16,12 +16,12 @@ from typing import Any, Final
 
 from converters.artifact import Artifact
 from converters.errors import ConversionError, ModelError, OptionError, OutputError
+from exporter.against import open_reference
 from exporter.candidates import load_candidate
 from exporter.checking import BUNDLE_SCHEMA, MANIFEST
 from exporter.parity.fitting import fit
 from exporter.parity.record import write
 from exporter.parity.tolerances import Overrides
-from exporter.verification import open_reference
 
 Step = Callable[[str], None]
 
@@ -32,6 +32,7 @@ CARRIED: Final = (
     "converters/deploy/targets.py",
     "converters/errors.py",
     "exporter/__init__.py",
+    "exporter/against.py",
     "exporter/breakdown.py",
     "exporter/candidates.py",
     "exporter/checking.py",

@@ -16,6 +16,7 @@ import numpy as np
 
 from converters.artifact import Artifact
 from converters.errors import ConversionError, ModelError, OptionError, RuntimeUnavailableError, closest
+from exporter.against import model_at_hand, open_reference, opener
 from exporter.breakdown import NOT_RUN, Kept, breakdown
 from exporter.candidates import UNKNOWN, Refused, try_candidate
 from exporter.formats import FORMATS
@@ -24,7 +25,7 @@ from exporter.parity.fitting import Fitting, fit
 from exporter.parity.gate_report import gate_rows
 from exporter.parity.judgement import Criteria, judge_outputs
 from exporter.parity.merging import merged_results, passed
-from exporter.parity.record import Record, is_record, read
+from exporter.parity.record import Record
 from exporter.parity.result import SCHEMA, Row, failed_row, machine, read_result, row
 from exporter.parity.tolerances import Overrides, half_levels
 from exporter.runtimes.base import Session
@@ -144,7 +145,7 @@ def _verified(
 ) -> Verification:
     artifacts, refused = _loaded(candidates, options)
     plan, left_out = _plan(artifacts, options.runtimes)
-    model = _model_at_hand(against, artifacts, options)
+    model = model_at_hand(against, artifacts, options.model, options.per_layer)
     record = open_reference(against if model is None or options.model is not None else model, artifacts, on_step)
     for name in options.overrides:
         if name and name not in record.outputs:
@@ -301,66 +302,13 @@ def _missing(name: str) -> str:
     return ""
 
 
-def open_reference(against: Any, artifacts: Sequence[Artifact], on_step: Step) -> Record:
-    """The record that artifacts are verified against: read, or of a model, which is then run on the CPU.
-
-    Without a model, the shipped one that the artifacts were exported from.
-    """
-    if isinstance(against, Record):
-        return against
-    if isinstance(against, str | Path) and is_record(Path(against)):
-        on_step(f"reading {Path(against).name}")
-        return read(Path(against))
-    if against is None:
-        against = _own_model(artifacts)
-    from exporter.recording import ReferenceOptions, reference
-
-    shapes: dict[str, tuple[int, ...]] = {}
-    value_range = None
-    described = [each for each in artifacts if "described_by" not in each.metadata][:1]
-    for spec in described[0].inputs if described else ():
-        told = described[0].metadata.get("preprocessing", {}).get(spec.name, {})
-        value_range = value_range or (tuple(told["range"]) if told.get("range") else None)
-        layout = told.get("layout")
-        sizes = spec.shape if (layout, spec.layout) != ("NHWC", "NCHW") else tuple(spec.shape[i] for i in (0, 2, 3, 1))
-        shapes[spec.name] = tuple(size for size in sizes[1:] if size is not None)
-    options = ReferenceOptions("cpu", input_shapes=shapes, input_range=value_range)
-    return reference(against, None, options, on_step=on_step)
-
-
-def _own_model(artifacts: Sequence[Artifact]) -> str:
-    """The shipped model or backbone that all artifacts were exported from."""
-    origins = {(each.provenance.get("kind"), each.provenance.get("source")) for each in artifacts}
-    kind, source = next(iter(origins), (None, None))
-    if len(origins) > 1 or kind not in ("zoo", "backbone"):
-        raise OptionError("--against MODEL or REF.npz is needed: the artifacts are not all of one shipped model")
-    return str(source)
-
-
-def _model_at_hand(against: Any, artifacts: Sequence[Artifact], options: VerifyOptions) -> Any:
-    """The model to search along, or None: what is verified against, or what is given beside a recorded reference."""
-    recorded = isinstance(against, Record) or (isinstance(against, str | Path) and is_record(Path(against)))
-    if options.model is not None and not recorded:
-        raise OptionError("--locate MODEL is for a recorded reference; --against names a model already")
-    if options.per_layer and recorded and options.model is None:
-        raise OptionError("--per-layer needs the model itself; give it with --locate MODEL beside the reference")
-    if recorded:
-        return options.model
-    return _own_model(artifacts) if against is None else against
-
-
 def _source(model: Any, record: Record, options: VerifyOptions, on_step: Step) -> Callable[[], Any] | str:
-    """What opens the model when it is needed, or why there is none. One that was asked for is opened now."""
+    """What opens the model when it is needed, or why there is none."""
     if not options.locate:
         return "--no-locate was given"
     if model is None:
         return "the model itself is not at hand; give it with --locate MODEL"
-    from exporter.divergence import open_model
-
-    if options.model is None:
-        return lambda: open_model(model, record, on_step)
-    opened = open_model(model, record, on_step)
-    return lambda: opened
+    return opener(model, record, options.model is not None, on_step)
 
 
 def _searched(run: _Run, artifacts: Sequence[Artifact], source: Callable[[], Any] | str) -> dict[str, Any]:
