@@ -40,11 +40,17 @@ CARRIED: Final = (
     "exporter/verification.py",
     "exporter/parity",
     "exporter/runtimes/__init__.py",
+    "exporter/runtimes/apart.py",
     "exporter/runtimes/base.py",
     "exporter/runtimes/litert.py",
     "exporter/runtimes/onnx_precision.py",
     "exporter/runtimes/onnx_runtime.py",
+    "exporter/runtimes/process.py",
     "exporter/runtimes/table.py",
+    "exporter/runtimes/workers/__init__.py",
+    "exporter/runtimes/workers/describe_here.py",
+    "exporter/runtimes/workers/run_here.py",
+    "exporter/runtimes/workers/serve.py",
 )
 """Modules that a bundle holds: those that verify, which need NumPy, and the two runtimes that devices have."""
 
@@ -53,6 +59,8 @@ FORMATS_CARRIED: Final = ("tflite", "onnx")
 _START: Final = """\
 import pathlib
 import sys
+import tempfile
+import zipfile
 
 if sys.version_info < (3, 11):
     sys.stderr.write("error: Python 3.11 or newer is needed; this is " + sys.version.split()[0] + "\\n")
@@ -62,9 +70,23 @@ try:
 except ImportError as error:
     sys.stderr.write("error: %s; NumPy and ai-edge-litert or onnxruntime are needed\\n" % error)
     sys.exit(4)
-from exporter.checking import main
+bundle = pathlib.Path(__file__).parent
+try:
+    # In a folder, because each runtime runs in a process of its own, which starts from a file.
+    with tempfile.TemporaryDirectory(prefix="cbam-bundle-") as folder:
+        with zipfile.ZipFile(bundle) as archive:
+            archive.extractall(folder, [name for name in archive.namelist() if name.endswith(".py")])
+        sys.path.insert(0, folder)
+        from exporter.checking import main
 
-sys.exit(main(bundle=pathlib.Path(__file__).parent))
+        status = main(bundle=bundle)
+except (OSError, zipfile.BadZipFile) as error:
+    sys.stderr.write("error: %s: cannot be unpacked (%s)\\n" % (bundle, error))
+    status = 2
+except KeyboardInterrupt:
+    sys.stderr.write("interrupted\\n")
+    status = 130
+sys.exit(status)
 """
 
 _DATE: Final = (1980, 1, 1, 0, 0, 0)  # the least that a zip can hold: equal input, equal bytes

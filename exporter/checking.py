@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import signal
+import subprocess
 import sys
 import tempfile
 import zipfile
@@ -62,6 +63,7 @@ def _parser(bundle: Path | None) -> argparse.ArgumentParser:
     parser.add_argument("--runtime", action="append", default=[], metavar="NAME", help=f"one of: all, {here}")
     parser.add_argument("--samples", type=int, help="real samples at most (default: all)")
     parser.add_argument("--no-causes", action="store_true", help="leave out the runs that tell causes apart")
+    parser.add_argument("--time-limit", type=float, metavar="SECONDS", help="for opening a file and for each call")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result, for `cbam verify --merge`")
     return parser
 
@@ -109,18 +111,22 @@ def _verify(
     from exporter.parity.tolerances import Overrides
     from exporter.verification import VerifyOptions, verify
 
+    apart = _starts_processes()
+    if not apart:
+        _say("no process can be started here: a runtime that crashes or hangs ends this run")
     options = VerifyOptions(
         runtimes=tuple(given.runtime),
         overrides={name: Overrides(**each) for name, each in settings.get("overrides", {}).items()},
         samples=given.samples if given.samples is not None else settings.get("samples"),
         causes=not given.no_causes,
-        apart=False,
+        apart=apart,
+        time_limit=given.time_limit,
     )
     loaded: list[Path | Artifact] = []
     left_out = {}
     for path in artifacts:
         try:
-            candidate = try_candidate(path, apart=False)
+            candidate = try_candidate(path, apart)
             if not given.runtime:
                 runtime(FORMATS[candidate.format].runtime).version()
             loaded.append(path if isinstance(candidate, Refused) else candidate)
@@ -135,6 +141,19 @@ def _verify(
         for each in result[key]:
             each["artifact"] = names.get(each["artifact"], each["artifact"])
     return result, left_out
+
+
+def _starts_processes() -> bool:
+    """Whether this Python can be started again: not so where it is emulated for one program alone."""
+    from exporter.runtimes.process import SERVE
+
+    if not SERVE.is_file():  # in a zip
+        return False
+    try:
+        ran = subprocess.run([sys.executable, "-c", "print('here')"], capture_output=True, text=True, timeout=120)
+    except (OSError, subprocess.SubprocessError):
+        return False
+    return ran.stdout.strip() == "here"
 
 
 def _say(step: str) -> None:

@@ -55,8 +55,8 @@ class VerifyOptions:
         model: as for `exporter.export`, the model itself where `against` is a recorded reference.
         per_layer: search every artifact, and keep all that is found along the layers.
         pictures: keep what a report shows: inputs, and attention maps of the model and the artifacts.
-        apart: run every runtime in a process of its own, so that one that dies or hangs is a result; a bundle has no
-            such processes, since it also runs where none can be started.
+        apart: run every runtime in a process of its own, so that one that dies or hangs is a result; not so on a
+            device that can start none.
         time_limit: seconds for opening an artifact and for each call, where runtimes have processes; None: their own.
 
     Raises:

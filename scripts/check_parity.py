@@ -14,24 +14,21 @@ back. One of ai-edge-litert and onnxruntime is enough for files of its format.
 
 from __future__ import annotations
 
+import runpy
 import sys
 import zipfile
 from pathlib import Path
 
 
-def find_code(arguments: list[str]) -> Path:
-    """Where the modules that compare are: the bundle that is given, or the checkout that this file stands in."""
-    for argument in arguments:
+def run_bundle(arguments: list[str]) -> None:
+    """Where one is given, run it with the other arguments; it brings the code that compares, and exits."""
+    for place, argument in enumerate(arguments):
         if argument.endswith(".pyz") and Path(argument).is_file():
             if not zipfile.is_zipfile(argument):
                 sys.stderr.write(f"error: {argument}: is damaged or no bundle; copy it anew\n")
                 sys.exit(2)
-            return Path(argument).resolve()
-    checkout = Path(__file__).resolve().parents[1]
-    if (checkout / "exporter" / "checking.py").is_file():
-        return checkout
-    sys.stderr.write("error: give a bundle (NAME.pyz, made by `cbam bundle`)\n")
-    sys.exit(2)
+            sys.argv[1:] = [*arguments[:place], *arguments[place + 1 :]]
+            runpy.run_path(argument, run_name="__main__")
 
 
 def run() -> int:
@@ -39,7 +36,12 @@ def run() -> int:
     if sys.version_info < (3, 11):  # noqa: UP036  # pip and uv read that above; python3 does not
         sys.stderr.write(f"error: Python 3.11 or newer is needed; this is {sys.version.split()[0]}\n")
         return 4
-    sys.path.insert(0, str(find_code(sys.argv[1:])))
+    run_bundle(sys.argv[1:])
+    checkout = Path(__file__).resolve().parents[1]
+    if not (checkout / "exporter" / "checking.py").is_file():
+        sys.stderr.write("error: give a bundle (NAME.pyz, made by `cbam bundle`)\n")
+        return 2
+    sys.path.insert(0, str(checkout))
     from exporter.checking import main
 
     return main()

@@ -327,6 +327,27 @@ def test_no_exit_code_of_a_bundle_says_that_a_check_failed_where_none_was_made(
     assert "damaged or no bundle" in ran.stderr
 
 
+def test_on_a_device_too_a_file_that_never_ends_is_a_result(
+    made: dict[str, Artifact], recorded: Path, endless: Path, tmp_path: Path
+) -> None:
+    path = bundle([endless, made["onnx"]], recorded, tmp_path / "device.pyz", BundleOptions(samples=4))
+    command = [sys.executable, str(path), "--no-causes", "--json", "result.json"]
+    ran = subprocess.run([*command, "--time-limit", "3"], capture_output=True, text=True, cwd=tmp_path, timeout=120)
+    assert ran.returncode == 1, ran.stderr
+    rows = json.loads((tmp_path / "result.json").read_text())["verification"]
+    failed = {(row["artifact"], row["reason"]) for row in rows if row["verdict"] == "FAILED"}
+    said = "endless.onnx: onnxruntime hangs: no answer in 3 s while running it; it was ended"
+    assert failed == {(str(endless), said)}
+    assert [row["verdict"] for row in rows if row["artifact"] == str(made["onnx"].path)].count("PASSED") >= 3
+    # Where no process can be started, as under an emulator, that is said and everything runs in this one.
+    code = f"import runpy, sys\nsys.argv = {[str(path), *command[2:]]!r}\nsys.executable = '/nowhere/python'\n"
+    code += f"runpy.run_path({str(path)!r}, run_name='__main__')"
+    bundle([made["onnx"]], recorded, path, BundleOptions(samples=4, overwrite=True))
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, timeout=120)
+    assert ran.returncode == 0, ran.stderr
+    assert "no process can be started here: a runtime that crashes or hangs ends this run" in ran.stderr
+
+
 def test_the_layer_search_finds_nothing_in_sound_files(tmp_path: Path) -> None:
     """Gates without a live unit, a block whose mean ONNX has in one with it, and a mask that is cast."""
     import keras
