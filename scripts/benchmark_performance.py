@@ -1,141 +1,36 @@
 """Measure what the exported model gains on a plain conversion, and what its attention costs: the table of goals.
 
     python scripts/benchmark_performance.py [--only small-cnn:litert-f32] [--seconds 6] [--json FILE] [--chart FOLDER]
+    python scripts/benchmark_performance.py --only all-96:litert-int8 --seconds 1
 
-Each model is a backbone with CBAM as people write it by hand in Keras (`SPELLINGS`), random weights, logits. Of each
-come its export by cbam-export, the stock converters' files of the very same model, and its export without attention;
-they take turns on one thread and on two (`exporter.benchmark`). Prints a Markdown table: the ratio to the stock
-converter with its interval, the goal, the largest difference of outputs, and the attention tax before and after.
-To add a model or a kind of artifact, add a row to MODELS or KINDS.
+Each model is a backbone with CBAM as people write it by hand in Keras (`performance_models.py`), random weights,
+logits. Of each come its export by cbam-export, the stock converters' files of the very same model, and its export
+without attention; they take turns on one thread and on two (`exporter.benchmark`). Prints a Markdown table: the ratio
+to the stock converter with its interval, the goal, the largest difference of outputs, and the attention tax before and
+after. Without --only, the cells that have a goal; "all-96" stands for every backbone at 96x96, where the question is
+whether any file of ours is slower than the stock converter's. `chart_performance.py` draws what --json keeps.
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import datetime
 import json
 import sys
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import keras
-from keras import layers, ops
+from performance_models import KINDS, MODELS, SPELLINGS, TAXED, Kind, Model, build
 
 import exporter
-from converters.artifact import Precision
 from converters.errors import CbamError
 from exporter.bench.result import BenchReport, Comparison, Measured, Role
 from exporter.bench.statistics import Difference, Estimate
-from exporter.models.cbam import CBAM
 from exporter.report.bench import bench_json
 from exporter.report.chart import check_chart, write_chart
 
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Spelling:
-    """How the block is written by hand; all of it with Dense on (N, 1, 1, C).
-
-    hidden: by the channel count. kernel: of the spatial convolution. relu_twice: behind both dense layers. residual:
-    the input is added.
-    """
-
-    hidden: Callable[[int], int]
-    kernel: int
-    relu_twice: bool = False
-    residual: bool = False
-
-
-SPELLINGS: Final[Mapping[str, Spelling]] = {
-    "popular": Spelling(lambda channels: max(1, channels // 8), 7),
-    "blog": Spelling(lambda channels: max(1, channels // 2), 3, relu_twice=True, residual=True),
-}
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Model:
-    """One model: a backbone of ours, whose blocks are replaced by handwritten ones; `keep` says which are kept."""
-
-    name: str
-    backbone: str
-    title: str
-    keep: Callable[[str], bool] = lambda name: True
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Kind:
-    """One kind of artifact. goals: the largest ratio to the stock converter on one thread, by model; tax: the largest
-    attention tax of MobileNetV1."""
-
-    name: str
-    title: str
-    format: str
-    precision: Precision
-    goals: Mapping[str, float]
-    tax: float
-
-
-MODELS: Final[Mapping[str, Model]] = {
-    row.name: row
-    for row in (
-        Model("small-cnn", "cbam-small-cnn", "small CNN 64x64"),
-        Model("mobilenetv1", "cbam-mobilenetv1", "MobileNetV1 + 13 CBAM 224", lambda name: "pointwise" in name),
-        Model("resnet18", "cbam-resnet18", "ResNet-18 + CBAM 224"),
-        Model("resnet50", "cbam-resnet50", "ResNet-50 + CBAM 224"),
-    )
-}
-
-
-def _goals(*figures: float) -> Mapping[str, float]:
-    return dict(zip(MODELS, figures, strict=True))
-
-
-KINDS: Final[Mapping[str, Kind]] = {
-    row.name: row
-    for row in (
-        Kind("litert-f32", "LiteRT f32", "tflite", Precision.FP32, _goals(0.70, 0.82, 0.97, 0.95), 0.25),
-        Kind("litert-int8", "LiteRT int8", "tflite", Precision.INT8, _goals(0.65, 0.78, 0.95, 0.90), 0.45),
-        Kind("onnxruntime-f32", "ONNX Runtime f32", "onnx", Precision.FP32, _goals(0.50, 0.85, 0.97, 0.95), 0.60),
-    )
-}
-TAXED: Final = "mobilenetv1"
 THREADS: Final = (1, 2)
-
-
-def handwritten(x: Any, spelling: Spelling) -> Any:
-    """CBAM as the widespread Keras code has it."""
-    channels = x.shape[-1]
-    # A hidden unit that never fires, as some do with random weights, makes the stock int8 file one that does not open.
-    alive = {"kernel_initializer": "he_normal", "bias_initializer": "ones"}
-    squeeze = layers.Dense(spelling.hidden(channels), activation="relu", **alive)
-    excite = layers.Dense(channels, activation="relu" if spelling.relu_twice else None, **alive)
-    vectors = []
-    for pool in (layers.GlobalAveragePooling2D, layers.GlobalMaxPooling2D):
-        vectors.append(excite(squeeze(layers.Reshape((1, 1, channels))(pool()(x)))))
-    refined = layers.Multiply()([x, layers.Activation("sigmoid")(layers.Add()(vectors))])
-    pools = [ops.mean(refined, axis=3, keepdims=True), ops.max(refined, axis=3, keepdims=True)]
-    convolution = layers.Conv2D(
-        1, spelling.kernel, padding="same", activation="sigmoid", kernel_initializer="he_normal", use_bias=False
-    )
-    result = layers.Multiply()([refined, convolution(layers.Concatenate(axis=3)(pools))])
-    return layers.Add()([result, x]) if spelling.residual else result
-
-
-def build(model: Model, spelling: Spelling) -> Any:
-    """The model, as a user would have it."""
-    keras.utils.set_random_seed(0)
-    ours = exporter.build_model(model.backbone, classifier_activation=None)
-
-    def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
-        if not isinstance(layer, CBAM):
-            return layer(*args, **kwargs)
-        return handwritten(args[0], spelling) if model.keep(layer.name) else args[0]
-
-    built = keras.models.clone_model(
-        ours, clone_function=lambda layer: type(layer).from_config(layer.get_config()), call_function=call
-    )
-    return keras.Model(built.inputs, built.outputs, name=model.name)
+ALL: Final = "all-96"
 
 
 def rows(model: Model, kind: Kind, report: BenchReport) -> list[str]:
@@ -143,23 +38,33 @@ def rows(model: Model, kind: Kind, report: BenchReport) -> list[str]:
     by_role: dict[Role, Measured] = {}
     for measured in report.measured:
         by_role.setdefault(measured.candidate.role, measured)  # of the stock converters, the first
-    ours, naive, none = (by_role[role] for role in (Role.OURS, Role.NAIVE, Role.NONE))
+    ours, naive, none = by_role[Role.OURS], by_role[Role.NAIVE], by_role.get(Role.NONE)
+    goals = {1: kind.goals[model.name]} if model.name in kind.goals else {}
     lines = []
     for place, threads in enumerate(THREADS):
         found = _pair(report, ours, naive, threads)
-        goal = f"{kind.goals[model.name]:.2f}" if threads == 1 else "not slower"
-        verdict = _verdict(found, kind.goals[model.name]) if threads == 1 else _not_slower(found)
-        taxes = [_pair(report, each, none, threads).wall for each in (naive, ours)]
+        goal = f"{goals[threads]:.2f}" if threads in goals else "not slower"
+        verdict = _verdict(found, goals[threads]) if threads in goals else _not_slower(found)
         apart = "-" if ours.agreement is None else f"{ours.agreement.max_abs:.1e}"
         if ours.agreement is not None and ours.agreement.relative is not None:
             apart += f" ({ours.agreement.relative:.1e})"
-        times = [f"{each.timings[place].wall.median:.4g}" for each in (none, naive, ours)]
+        times = ["-" if each is None else f"{each.timings[place].wall.median:.4g}" for each in (none, naive, ours)]
         ratio = f"{found.wall.median:.3f} (cpu {found.cpu.median:.3f})"
         cells = [model.title, kind.title, str(threads), *times, ratio, _interval(found.wall), goal, verdict, apart]
-        tax_goal = f" (goal {kind.tax:.0%})" if threads == 1 and model.name == TAXED else ""
-        cells.append(f"{taxes[0].median - 1:.0%} -> {taxes[1].median - 1:.0%}{tax_goal}")
-        lines.append("| " + " | ".join(cells) + " |")
+        lines.append("| " + " | ".join([*cells, _tax(report, model, kind, (naive, ours, none), threads)]) + " |")
     return lines
+
+
+def _tax(
+    report: BenchReport, model: Model, kind: Kind, of: tuple[Measured, Measured, Measured | None], threads: int
+) -> str:
+    naive, ours, none = of
+    if none is None:
+        return "-"
+    taxes = [_pair(report, each, none, threads).wall for each in (naive, ours)]
+    asked = threads == 1 and model.name == TAXED and kind.tax is not None
+    goal = f" (goal {kind.tax:.0%})" if asked else ""
+    return f"{taxes[0].median - 1:.0%} -> {taxes[1].median - 1:.0%}{goal}"
 
 
 def _verdict(found: Comparison, goal: float) -> str:
@@ -184,10 +89,23 @@ def _interval(estimate: Estimate) -> str:
     return "-" if estimate.low is None else f"{estimate.low:.3f}-{estimate.high:.3f}"
 
 
+def _cells(only: list[str] | None) -> list[tuple[Model, Kind]]:
+    """What was asked for, in order; without that, what has a goal."""
+    if only is None:
+        return [(model, kind) for model in MODELS.values() for kind in KINDS.values() if model.name in kind.goals]
+    found = []
+    for each in only:
+        name, _, kind = each.partition(":")
+        models = [model for model in MODELS.values() if model.name.endswith("-96")] if name == ALL else [MODELS[name]]
+        found += [(model, KINDS[kind]) for model in models]
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    cells = [f"{model}:{kind}" for model in MODELS for kind in KINDS]
-    parser.add_argument("--only", action="append", choices=cells, metavar="MODEL:KIND", help=", ".join(cells))
+    cells = [f"{model}:{kind}" for model in (*MODELS, ALL) for kind in KINDS]
+    told = f"MODEL: {', '.join((*MODELS, ALL))}; KIND: {', '.join(KINDS)}"
+    parser.add_argument("--only", action="append", choices=cells, metavar="MODEL:KIND", help=told)
     parser.add_argument("--spelling", choices=tuple(SPELLINGS), default="popular")
     parser.add_argument("--seconds", type=float, default=6.0, help="for each artifact and number of threads")
     parser.add_argument("--launches", type=int, default=6)
@@ -205,30 +123,30 @@ def main() -> None:
     )
     print("|---" * 12 + "|")
     last = None
-    for model in MODELS.values():
-        kinds = [kind for kind in KINDS.values() if given.only is None or f"{model.name}:{kind.name}" in given.only]
-        for kind in kinds:
-            asked = exporter.BenchOptions(
-                against=("none", "naive"),
-                formats=(kind.format,),
-                precision=kind.precision,
-                threads=THREADS,
-                seconds=given.seconds,
-                launches=given.launches,
-                profile=given.profile,
-            )
-            try:
-                built = build(model, SPELLINGS[given.spelling])
-                last = exporter.benchmark(built, asked, on_step=lambda step: print(f"  {step}", file=sys.stderr))
-            except CbamError as error:
-                print(f"| {model.title} | {kind.title} |" + " |" * 9 + f" {error} |", flush=True)
-                continue
-            print("\n".join(rows(model, kind, last)), flush=True)
-            if given.json is not None:
-                with given.json.open("a", encoding="utf-8") as stream:
-                    stream.write(json.dumps({"kind": kind.name, **bench_json(last)}) + "\n")
-            if given.chart is not None:
-                write_chart(last, given.chart / f"{model.name}-{kind.name}.svg")
+    for model, kind in _cells(given.only):
+        goal = kind.goals.get(model.name)
+        asked = exporter.BenchOptions(
+            against=("naive",) if goal is None else ("none", "naive"),
+            formats=(kind.format,),
+            precision=kind.precision,
+            threads=THREADS,
+            seconds=given.seconds,
+            launches=given.launches,
+            profile=given.profile,
+        )
+        try:
+            built = build(model, SPELLINGS[given.spelling])
+            last = exporter.benchmark(built, asked, on_step=lambda step: print(f"  {step}", file=sys.stderr))
+        except CbamError as error:
+            print(f"| {model.title} | {kind.title} |" + " |" * 9 + f" {error} |", flush=True)
+            continue
+        print("\n".join(rows(model, kind, last)), flush=True)
+        if given.json is not None:
+            cell = {"title": model.title, "kind": kind.title, "spelling": given.spelling, "goal": goal}
+            with given.json.open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps({**cell, **bench_json(last)}) + "\n")
+        if given.chart is not None:
+            write_chart(last, given.chart / f"{model.name}-{kind.name}.svg")
     if last is not None:
         versions = ", ".join(f"{name} {found}" for name, found in last.versions.items() if found)
         print(f"\n{last.machine.processor}, {last.machine.cores} cores; {versions}")

@@ -14,6 +14,7 @@ from converters.artifact import Artifact, Precision
 from converters.deploy.without import without_attention
 from converters.errors import ModelError
 from exporter import ExportOptions, add_cbam, build_model, export
+from exporter.bench.agreement import run_artifact
 from exporter.bench.files import file_inputs, open_artifact
 from exporter.bench.graph import AttentionBlock, attention_blocks
 from exporter.bench.litert_cut import Cutter
@@ -185,8 +186,25 @@ def test_what_a_bare_file_is_is_read_from_it(shipped: dict[str, Artifact], tmp_p
         assert [each.shape for each in file_inputs(bare, kind)] == [(1, 28, 28, 1)]
 
 
-@pytest.mark.parametrize("precision", [Precision.DYNAMIC, Precision.FP16])
-def test_the_precision_of_a_bare_file_is_read_from_it(tmp_path: Path, precision: Precision) -> None:
-    model = build_model("cbam-small-cnn", input_shape=(16, 16, 3), classes=5)
-    (way, *_) = NAIVE["tflite", precision]
-    assert open_artifact(make_naive(way, model, (), tmp_path / "net.tflite")).precision is precision
+@pytest.mark.parametrize(
+    ("kind", "precision"),
+    [
+        ("tflite", Precision.DYNAMIC),
+        ("tflite", Precision.FP16),
+        pytest.param("tflite", Precision.INT16X8, marks=pytest.mark.slow),
+        ("onnx", Precision.DYNAMIC),
+        ("onnx", Precision.FP16),
+        ("onnx", Precision.INT8),
+    ],
+)
+def test_the_precision_of_a_stock_file_is_read_from_it(tmp_path: Path, kind: str, precision: Precision) -> None:
+    model = build_model("cbam-small-cnn", input_shape=(16, 16, 3), classes=5, classifier_activation=None)
+    (way, *_) = NAIVE[kind, precision]
+    images = np.random.default_rng(0).random((4, 16, 16, 3), np.float32)
+    path = make_naive(way, model, [images], tmp_path / f"net.{kind}")
+    found = open_artifact(path)
+    assert found.precision is precision
+    # It runs, and is the same model.
+    (given,) = run_artifact(found, [images[:1]])
+    expected = np.asarray(model(images[:1], training=False))
+    assert np.abs(given - expected).max() < 0.3 * np.ptp(expected)

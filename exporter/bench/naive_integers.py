@@ -1,4 +1,6 @@
-"""TensorFlow's own full int8 conversion, as tutorials show it: `naive_int8.py SAVED_MODEL SAMPLES.npz OUT NAMES...`.
+"""TensorFlow's own full integer conversion, as tutorials show it, in a set of operations that it names:
+
+    naive_integers.py OP_SET SAVED_MODEL SAMPLES.npz OUT NAMES...
 
 Run as a program. Inputs and outputs stay float32, which is the converter's default.
 """
@@ -11,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 
-def main(saved: str, samples: str, out: str, *names: str) -> None:
+def main(op_set: str, saved: str, samples: str, out: str, *names: str) -> None:
     with np.load(samples, allow_pickle=False) as stored:
         arrays = [stored[str(index)] for index in range(len(stored.files))]
 
@@ -22,7 +24,7 @@ def main(saved: str, samples: str, out: str, *names: str) -> None:
     converter = tf.lite.TFLiteConverter.from_saved_model(saved, signature_keys=["serving_default"])
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = representative
-    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    converter.target_spec.supported_ops = [tf.lite.OpsSet[op_set]]
     Path(out).write_bytes(converter.convert())
 
 
