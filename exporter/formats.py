@@ -23,7 +23,8 @@ class Format:
         converter: "module:function" of (TracedModel, Path, ConversionSettings) -> (inputs, outputs).
         runtime: the row of RUNTIMES that checks and verifies it by default.
         summary: one line for help and README.
-        targets: by precision, what a model is lowered for (`converters.deploy.targets`); none: it is not.
+        targets: by precision, what a model is lowered for (`converters.deploy.targets`); of several forms the one
+            that loses least by quantisation is taken. None: it is not lowered.
     """
 
     name: str
@@ -32,7 +33,7 @@ class Format:
     converter: str
     runtime: str
     summary: str
-    targets: Mapping[Precision, Target] = dataclasses.field(default_factory=dict)
+    targets: Mapping[Precision, tuple[Target, ...]] = dataclasses.field(default_factory=dict)
 
     def load_converter(self) -> Callable[..., Any]:
         """Import the converter's module (slow: it brings TensorFlow) and give its function."""
@@ -77,11 +78,11 @@ FORMATS: Final[Mapping[str, Format]] = {
             "litert",
             "TFLite flatbuffer, verified with LiteRT and XNNPACK",
             {
-                Precision.FP32: Target.LITERT_FLOAT,
-                Precision.FP16: Target.LITERT_WEIGHTS,
-                Precision.DYNAMIC: Target.LITERT_WEIGHTS,
-                Precision.INT8: Target.LITERT_INT8,
-                Precision.INT16X8: Target.LITERT_INT16X8,
+                Precision.FP32: (Target.LITERT_FLOAT,),
+                Precision.FP16: (Target.LITERT_WEIGHTS,),
+                Precision.DYNAMIC: (Target.LITERT_WEIGHTS,),
+                Precision.INT8: (Target.LITERT_INT8, Target.LITERT_INT8_MERGED),
+                Precision.INT16X8: (Target.LITERT_INT16X8, Target.LITERT_INT16X8_TWICE),
             },
         ),
         Format(
@@ -91,7 +92,7 @@ FORMATS: Final[Mapping[str, Format]] = {
             "converters.onnx:convert",
             "onnxruntime",
             "ONNX, checked by onnx.checker and verified with ONNX Runtime",
-            dict.fromkeys((Precision.FP32, Precision.FP16, Precision.DYNAMIC, Precision.INT8), Target.ONNXRUNTIME),
+            dict.fromkeys((Precision.FP32, Precision.FP16, Precision.DYNAMIC, Precision.INT8), (Target.ONNXRUNTIME,)),
         ),
     )
 }

@@ -132,7 +132,7 @@ def _forms(summary: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
 def _ways(artifact: Artifact) -> Sequence[_Way | None]:
     """How the artifact's graph may have been lowered, None being the model as it is."""
     if "described_by" in artifact.metadata:  # a bare file does not tell; the form that it is most like is taken
-        known = dict.fromkeys(FORMATS[artifact.format].targets.values())
+        known = dict.fromkeys(each for row in FORMATS[artifact.format].targets.values() for each in row)
         optional = [each for each in known if PREFERENCES[each].winograd_from is not None]
         return (None, *map(_Way, known), *(_Way(each, (WINOGRAD,)) for each in optional))
     told = artifact.metadata.get("lowered") or {}

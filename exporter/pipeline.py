@@ -105,8 +105,8 @@ def export(
         sessions: dict[str, list[Session]] = {}
         for name in options.formats:
             ready, told = traced, settings
-            fast = FORMATS[name].targets.get(options.precision)
-            if options.lower and fast is not None:
+            if options.lower and options.precision in FORMATS[name].targets:
+                fast = FORMATS[name].targets[options.precision][0]
                 on_step(f"lowering the model for {fast}")
                 ready, lowered[name] = lower_for(
                     fast, source, traced, value_range, () if options.winograd else (WINOGRAD,)

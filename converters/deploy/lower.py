@@ -221,17 +221,19 @@ def _plan(flat: Flat, preference: Preference, fragments: _Fragments | None) -> t
                 parts.append(_of_convolution(convolution))
     for call in flat.calls:
         for each in CALL_RULES:
-            if call in inside or not each.pattern(call, preference):
+            calls = each.find(flat, call, preference)
+            if not calls or inside.intersection(calls):
                 continue
             reason = each.check(call)
             if reason:
                 refused.append(Refusal(call.path, each.name, reason))
                 continue
 
-            def build_call(x: Any, weigh: Weigh, call: Any = call, rule: Any = each) -> Any:
-                return rule.build(call, x, weigh)
+            def build_call(x: Any, weigh: Weigh, calls: Any = calls, rule: Any = each) -> Any:
+                return rule.build(calls, x, weigh)
 
-            parts.append(_Part(Replacement(call.path, call.inputs[0], call.outputs[0], build_call), (each.name,)))
+            source = calls[0].inputs[0]
+            parts.append(_Part(Replacement(call.path, source, call.outputs[0], build_call), (each.name,)))
     return parts, refused
 
 

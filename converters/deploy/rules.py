@@ -12,12 +12,10 @@ import math
 from collections.abc import Callable
 from typing import Any, Final
 
-import numpy as np
-
 from converters.deploy.blocks import Block
-from converters.deploy.flat import Call
+from converters.deploy.columns import columns, paired
+from converters.deploy.flat import Call, Flat
 from converters.deploy.forms import Form, Weigh
-from converters.deploy.shaping import space
 from converters.deploy.targets import Preference
 from converters.deploy.toeplitz import Blocking
 
@@ -37,14 +35,18 @@ class BlockRule:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class CallRule:
-    """One call that converts badly. pattern: whether this is one for a target; check: why it cannot be replaced, or ``;
-    build: its result from its input's value, the call, and what to make layers with."""
+    """A call that converts badly, with those in front of it that have to go along.
+
+    find: the calls that are replaced, one behind the other and the given one last; () where it is none for a target.
+    check: why the last cannot be replaced, or ``. build: its result, from the calls, the value that the first takes,
+    and what to make layers with.
+    """
 
     name: str
     summary: str
-    pattern: Callable[[Call, Preference], bool]
+    find: Callable[[Flat, Call, Preference], tuple[Call, ...]]
     check: Callable[[Call], str]
-    build: Callable[[Call, Any, Weigh], Any]
+    build: Callable[[tuple[Call, ...], Any, Weigh], Any]
 
 
 def _always(block: Block, preference: Preference) -> str:
@@ -151,8 +153,8 @@ BLOCK_RULES: Final = (
 )
 
 
-def _is_wide_dense(call: Call, preference: Preference) -> bool:
-    return call.kind == "layers.Dense" and len(call.inputs[0].shape) > 2
+def _wide_dense(flat: Flat, call: Call, preference: Preference) -> tuple[Call, ...]:
+    return (call,) if call.kind == "layers.Dense" and len(call.inputs[0].shape) > 2 else ()
 
 
 def _can_flatten(call: Call) -> str:
@@ -162,10 +164,11 @@ def _can_flatten(call: Call) -> str:
     return _quantised(call)
 
 
-def _dense(call: Call, x: Any, weigh: Weigh) -> Any:
+def _dense(calls: tuple[Call, ...], x: Any, weigh: Weigh) -> Any:
     """On vectors if there is one for each example, else as a 1x1 convolution or on a matrix of rows."""
     from keras import ops
 
+    (call,) = calls
     layer = call.operation
     *space, taken = (int(size or 0) for size in call.inputs[0].shape[1:])
     kernel, bias = weigh.values(layer.kernel), [weigh.values(layer.bias)] if layer.use_bias else []
@@ -184,23 +187,6 @@ def _dense(call: Call, x: Any, weigh: Weigh) -> Any:
     return ops.reshape(held(flat), (-1, *space, layer.units))
 
 
-_NARROW: Final = 4
-"""Channels up to which a kernel of XNNPACK that takes eight numbers of a place at a time is half empty."""
-
-
-def _is_narrow(call: Call, preference: Preference) -> bool:
-    """A stride of two over an image: two columns then are one of twice the channels, where no padding parts them."""
-    layer = call.operation
-    if not preference.pairs_columns or call.kind != "layers.Conv2D" or len(call.inputs) != 1 or call.kwargs:
-        return False
-    axes, channel = space(layer.data_format)
-    shape = call.inputs[0].shape
-    width, channels, size = shape[axes[1]], shape[channel], layer.kernel_size[1]
-    plain = tuple(layer.dilation_rate) == (1, 1) and layer.groups == 1 and channel == 3
-    halves = width is not None and width % 2 == 0 and layer.strides[1] == 2 and size > 2
-    return plain and halves and channels is not None and channels <= _NARROW and layer.padding in ("same", "valid")
-
-
 def _quantised(call: Call) -> str:
     layer = call.operation
     if getattr(layer, "quantization_mode", None) or getattr(layer, "lora_enabled", False):
@@ -208,44 +194,18 @@ def _quantised(call: Call) -> str:
     return ""
 
 
-def _paired(call: Call, x: Any, weigh: Weigh) -> Any:
-    """(N, H, W, C) as (N, H, W / 2, 2 C), under a kernel of half the columns, zero where it is one column too wide."""
-    from keras import ops
-
-    layer = call.operation
-    kernel, bias = weigh.values(layer.kernel), [weigh.values(layer.bias)] if layer.use_bias else []
-    high, wide, channels, filters = kernel.shape
-    # Under `same` the first place begins (wide - 2) // 2 columns before the map; a pair begins at an even one.
-    lead = (wide - 2) // 2 % 2 if layer.padding == "same" else 0
-    pairs = (lead + wide + 1) // 2
-    held = np.zeros((high, 2 * pairs, channels, filters))
-    held[:, lead : lead + wide] = kernel
-    height, width = x.shape[1:3]
-    options = {
-        "filters": filters,
-        "kernel_size": (high, pairs),
-        "strides": (layer.strides[0], 1),
-        "padding": layer.padding,
-        "data_format": "channels_last",
-        "activation": layer.activation,
-    }
-    taken = (None, None, None, 2 * channels)
-    made = weigh.layer("Conv2D", "paired", [held.reshape(high, pairs, 2 * channels, filters), *bias], taken, **options)
-    return made(ops.reshape(x, (-1, height, width // 2, 2 * channels)))
-
-
 CALL_RULES: Final = (
     CallRule(
         "paired-columns",
         "a convolution with a stride of two over an image takes two columns as one",
-        _is_narrow,
+        columns,
         _quantised,
-        _paired,
+        paired,
     ),
     CallRule(
         "dense-on-a-map",
         "a Dense on more than vectors becomes one on vectors, or a 1x1 convolution",
-        _is_wide_dense,
+        _wide_dense,
         _can_flatten,
         _dense,
     ),

@@ -11,12 +11,15 @@ __all__ = ["PREFERENCES", "Preference", "Target"]
 
 
 class Target(enum.StrEnum):
-    """A runtime and the arithmetic it is to use; `litert-weights`: small weights, float activations."""
+    """A runtime and the arithmetic it is to use. `litert-weights`: small weights, float activations. Where activations
+    are quantised, calling a shared MLP once or twice decides how they are rounded, so either form is a row."""
 
     LITERT_FLOAT = "litert-float"
     LITERT_WEIGHTS = "litert-weights"
     LITERT_INT8 = "litert-int8"
+    LITERT_INT8_MERGED = "litert-int8-merged"
     LITERT_INT16X8 = "litert-int16x8"
+    LITERT_INT16X8_TWICE = "litert-int16x8-twice"
     ONNXRUNTIME = "onnxruntime"
 
 
@@ -49,10 +52,14 @@ class Preference:
     pairs_columns: bool = False
 
 
+_INT8: Final = Preference(groups=(8, 7, 4, 2, 1), mean_convolved_to=32, pairs_columns=True)
+
 PREFERENCES: Final[Mapping[Target, Preference]] = {
     Target.LITERT_FLOAT: Preference(merged_from=1, two_step_from=512, winograd_from=48),
     Target.LITERT_WEIGHTS: Preference(merged_from=1, two_step_from=512),
-    Target.LITERT_INT8: Preference(groups=(8, 7, 4, 2, 1), mean_convolved_to=32, pairs_columns=True),
+    Target.LITERT_INT8: _INT8,
+    Target.LITERT_INT8_MERGED: dataclasses.replace(_INT8, merged_from=1),
     Target.LITERT_INT16X8: Preference(merged_from=1),
+    Target.LITERT_INT16X8_TWICE: Preference(),
     Target.ONNXRUNTIME: Preference(merged_from=1),
 }

@@ -9,8 +9,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from converters.artifact import Precision
-from converters.deploy.targets import Target
+from converters.deploy.targets import PREFERENCES, Target
 from exporter.formats import FORMATS
 from exporter.options import ExportOptions
 from exporter.pipeline import lower_for
@@ -22,11 +21,6 @@ PLAIN: Final = "as it is"
 MARGIN_DB: Final = 0.5
 """How much better by SQNR the model as it is must be to be kept before a lowered form, which runs faster: on a few
 hundred samples the SQNR of one and the same file varies by about a decibel."""
-
-_NAMES: Final[Mapping[Target, str]] = {
-    Target.LITERT_INT8: "lowered, MLP called twice",
-    Target.LITERT_INT16X8: "lowered, MLP merged",
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,18 +58,15 @@ def forms(
     if not options.lower:
         return [plain]
     competing = options.precision in CALIBRATED
-    targets = (
-        _NAMES
-        if competing and format_name == "tflite"
-        else dict.fromkeys(_target(format_name, options.precision), "lowered")
-    )
+    targets = FORMATS[format_name].targets.get(options.precision, ())
     made, blocks = [], False
-    for target, name in targets.items():
+    for target in targets:
         on_step(f"lowering the model for {target}")
         ready, lowered = lower_for(target, source, traced, options.input_range)
         if lowered.rewrites:
             blocks = blocks or lowered.blocks
-            made.append(Form(name if lowered.blocks else "lowered", ready, lowered.summary()))
+            several = lowered.blocks and len(targets) > 1
+            made.append(Form(_name(target) if several else "lowered", ready, lowered.summary()))
     if not competing:
         return made or [plain]
     if blocks or format_name != "tflite":
@@ -86,6 +77,5 @@ def forms(
     return [*made, plain, split]
 
 
-def _target(format_name: str, precision: Precision) -> list[Target]:
-    target = FORMATS[format_name].targets.get(precision)
-    return [] if target is None else [target]
+def _name(target: Target) -> str:
+    return f"lowered, MLP {'called twice' if PREFERENCES[target].merged_from is None else 'merged'}"

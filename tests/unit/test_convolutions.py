@@ -172,6 +172,33 @@ def test_columns_of_an_image_are_paired(padding: str, size: tuple[int, int], row
 
 
 @pytest.mark.parametrize(
+    "padding", [((0, 1), (0, 1)), ((1, 1), (1, 1)), ((3, 3), (3, 3)), ((2, 0), (2, 5)), ((0, 0), (0, 3))]
+)
+@pytest.mark.parametrize("size", [3, 4, 7])
+def test_columns_are_paired_before_they_are_padded(padding: Any, size: int) -> None:
+    """XNNPACK pads within the convolution, but for a Reshape between the two."""
+
+    def body(image: Any) -> Any:
+        return layers.Conv2D(8, size, strides=2)(layers.ZeroPadding2D(padding)(image))
+
+    model = _net(body, (13, 16, 3))
+    lowered = lower(model, Target.LITERT_INT8)
+    assert _rules(lowered) == [("paired-columns",)]
+    assert lowered.error <= LIMIT
+    assert _same(lowered, model)
+    assert not [each for each in lowered.model.layers if isinstance(each, layers.ZeroPadding2D)]
+
+
+def test_a_padding_that_others_take_too_keeps_its_columns_single() -> None:
+    def body(image: Any) -> Any:
+        padded = layers.ZeroPadding2D(1)(image)
+        kept = layers.GlobalAveragePooling2D()(padded)
+        return [kept, layers.Conv2D(8, 3, strides=2)(padded)]
+
+    assert not lower(_net(body, (16, 16, 3)), Target.LITERT_INT8).rewrites
+
+
+@pytest.mark.parametrize(
     ("layer", "shape"),
     [
         (layers.Conv2D(8, 3, strides=2), (16, 15, 3)),
