@@ -17,6 +17,7 @@ from converters import patches
 from converters.artifact import TensorSpec
 from converters.deploy.splice import HANDLERS, mark, splice
 from converters.errors import ConversionError, ModelError
+from converters.onnx_image import flatten_images
 from converters.onnx_pads import fold_pads
 from converters.onnx_sizes import state_sizes
 from converters.onnx_stand_ins import SELECTION, stand_in
@@ -41,6 +42,9 @@ def convert(
         # With branches and loops, a tensor may be read from inside of them, which these do not look into.
         fold_pads(model.graph)
         _fold_scales(model.graph)
+        if settings.flat_images:
+            flatten_images(model.graph)
+            _drop_unused(model.graph)
         _number_anew(model.graph)
     _name_batch(model.graph)
     if settings.opset > _TF2ONNX_NEWEST:

@@ -21,6 +21,7 @@ class ConversionSettings:
         precision: the arithmetic asked for.
         opset: ONNX operator set.
         inputs_as_nchw: ONNX only: image inputs that the model takes as NHWC are taken as NCHW.
+        flat_images: ONNX only: a convolution over an image of few channels takes it without a transposition.
         select_tf_ops: TFLite only: allow operations that need the TensorFlow runtime on the device.
     """
 
@@ -28,4 +29,5 @@ class ConversionSettings:
     precision: Precision = Precision.FP32
     opset: int = DEFAULT_OPSET
     inputs_as_nchw: bool = False
+    flat_images: bool = False
     select_tf_ops: bool = False

@@ -96,6 +96,7 @@ def export(
         precision=options.precision,
         opset=options.opset or DEFAULT_OPSET,
         inputs_as_nchw=options.inputs_as_nchw,
+        flat_images=options.lower,
         select_tf_ops=options.select_tf_ops,
     )
     with contextlib.ExitStack() as stack:

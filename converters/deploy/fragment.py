@@ -27,9 +27,9 @@ _ROW: Final = 512
 """Numbers in a row of the product with the channel gate, where rows of C numbers are too short."""
 _WIDE: Final = 256
 """Channels from which rows of C numbers are long enough."""
-_FEW: Final = 1024
+_FEW: Final = 256
 """Pixels below which short rows cost less than the nodes that would make them longer."""
-_MANY: Final = 4096
+_MANY: Final = 1024
 """Pixels from which the mean over few channels goes by way of a matrix product."""
 _TILED: Final = 65_536
 """Weights up to which the MLP itself gives its gate repeated for a row."""
@@ -97,17 +97,21 @@ class _Emitter:
         repeats = [n for n in range(1, self._pixels + 1) if self._pixels % n == 0 and n * block.channels <= _ROW]
         short = block.channels < _WIDE and self._pixels >= _FEW
         self._repeats = max(repeats, default=1) if short else 1
+        # Of what the spatial gate sees: with the batch where it is made here, since ONNX Runtime computes a product in
+        # place only where it keeps its rank. The block's own input stays without: a Reshape that changes nothing would
+        # be taken out, and with it what stops the Transpose in front of the block from being moved through all of it.
+        self._lead = () if block.channel is None or block.order == "parallel" else (1,)
 
     def whole(self) -> None:
         """The block's result, (1, H, W, C)."""
         x, refined, gate = self._refined()
-        block, result = self._block, refined
+        block = self._block
         if block.spatial is not None:
             spatial = self._spatial(block.spatial, x if block.order == "parallel" else refined)
-            result = self._product((x, refined), gate, spatial)
+            self._product((x, refined), gate, spatial)
         elif block.residual:
-            result = self._node("Add", refined, x)
-        self._node("Reshape", result, self._whole(1, *self._size, block.channels), output=self._output)
+            self._node("Add", refined, x)
+        self.nodes[-1].output[0] = self._output
 
     def mean(self) -> None:
         """Its mean over the map, (1, C)."""
@@ -127,28 +131,26 @@ class _Emitter:
         assert made == self.nodes[-1].name
 
     def _refined(self) -> tuple[str, str, str | None]:
-        """The block's input (H, W, C), the same times the channel gate, and that gate."""
+        """The block's input (H, W, C) where it is needed, the same times the channel gate (1, H, W, C), that gate."""
         block, channels, repeats = self._block, self._block.channels, self._repeats
-        whole = *self._size, channels
-        # Between two of its Reshapes, or ONNX Runtime moves the Transpose in front of the block through all of it.
-        x = self._reshape(self._last, *whole) if repeats == 1 or block.residual or block.order == "parallel" else ""
+        needed = block.channel is None or block.residual or block.order == "parallel"
+        x = self._reshape(self._last, *self._size, channels) if needed else ""
         if block.channel is None:
             return x, x, None
-        gate = self._channel(block.channel)
-        if repeats == 1:
-            return x, self._node("Mul", x, gate), gate
         rows = self._reshape(self._last, self._pixels // repeats, repeats * channels)
-        return x, self._reshape(self._node("Mul", rows, gate), *whole), gate
+        gate = self._channel(block.channel)
+        return x, self._reshape(self._node("Mul", rows, gate), 1, *self._size, channels), gate
 
     def _product(self, maps: tuple[str, str], gate: str | None, spatial: str) -> str:
-        """The second map (H, W, C) times the spatial gate (H, W, 1), and the first added to it if that is asked for."""
+        """The second map times the spatial gate (1, H, W, 1), and the first (H, W, C) added to it if that is asked for;
+        (1, H, W, C), by broadcasting."""
         (x, refined), channels, residual = maps, self._block.channels, self._block.residual
         if channels < _NARROW and residual and gate is not None:  # x (1 + c s)
             once = gate
             if self._repeats > 1:
                 once = self._node("Slice", gate, self._whole(0), self._whole(channels), self._whole(1))
             both = self._node("Gemm", self._reshape(spatial, self._pixels, 1), once, self._constant(np.ones(1)))
-            return self._node("Mul", x, self._reshape(both, *self._size, channels))
+            return self._node("Mul", x, self._reshape(both, 1, *self._size, channels))
         if channels < _NARROW:
             spatial = self._node("MatMul", spatial, self._constant(np.ones((1, channels))))
         made = self._node("Mul", refined, spatial)
@@ -200,7 +202,7 @@ class _Emitter:
         return self._node("Gemm", vector, self._constant(kernel), *([] if bias is None else [self._constant(bias)]))
 
     def _spatial(self, gate: SpatialGate, seen: str) -> str:
-        """(H, W, C) -> (H, W, 1)."""
+        """(..., H, W, C) -> (1, H, W, 1)."""
         height, width = self._size
         kernel, bias = folded(gate, Weigh(self._values, "float64"))
         maps = [self._pooled(seen, pool) for pool in gate.pools]
@@ -211,13 +213,13 @@ class _Emitter:
             logits = self._along_width(self._stacked(maps), kernel, bias)
         else:
             return self._in_strips(maps, kernel, bias, gate.gate)
-        return self._reshape(self._gate(gate.gate, logits), height, width, 1)
+        return self._reshape(self._gate(gate.gate, logits), 1, height, width, 1)
 
     def _stacked(self, maps: list[str]) -> str:
-        return maps[0] if len(maps) == 1 else self._node("Concat", *maps, axis=0)
+        return maps[0] if len(maps) == 1 else self._node("Concat", *maps, axis=-2)
 
     def _along_width(self, stacked: str, kernel: Array, bias: Array | None) -> str:
-        """(c * H, W) -> (1, H, 1, W): rows are channels."""
+        """(..., c * H, W) -> (1, H, 1, W): rows are channels."""
         (height, width), (size, _, pieces, _) = self._size, kernel.shape
         laid = blocked_kernel(kernel.transpose(1, 0, 2, 3), Blocking(height, height), height)[:, 0]
         inputs = [self._reshape(stacked, 1, pieces * height, 1, width), self._constant(laid.T[:, :, None])]
@@ -226,11 +228,12 @@ class _Emitter:
         return self._node("Conv", *inputs, kernel_shape=[1, size], pads=[0, (size - 1) // 2, 0, size // 2])
 
     def _in_strips(self, maps: list[str], kernel: Array, bias: Array | None, kind: str) -> str:
-        """Maps (H, W) -> the gate (H, W, 1): strips of rows are channels of a depthwise convolution."""
+        """Maps (..., H, W) -> the gate (1, H, W, 1): strips of rows are channels of a depthwise convolution."""
         height, width = self._size
         cut = strips(height, len(kernel), len(maps))
-        rows = self._node("Concat", *maps, self._constant(np.zeros((1, width))), axis=0)
-        lanes = self._node("Gather", rows, self._whole_array(cut.rows()[None]), axis=0)
+        rows = self._node("Concat", *maps, self._constant(np.zeros((*self._lead, 1, width))), axis=-2)
+        places = cut.rows() if self._lead else cut.rows()[None]  # (1, lanes, rows, W) in either case
+        lanes = self._node("Gather", rows, self._whole_array(places), axis=len(self._lead))
         kernels = np.repeat(kernel[:, :, :, 0].transpose(2, 0, 1), cut.count, 0)[:, None]
         inputs = [lanes, self._constant(kernels)]
         if bias is not None:
@@ -239,22 +242,22 @@ class _Emitter:
         made = self._node("Conv", *inputs, group=len(kernels), kernel_shape=kernel.shape[:2], pads=pads)
         if len(maps) == 2:
             made = self._sum(self._reshape(made, 2, cut.count * cut.height * width))
-        made = self._reshape(self._gate(kind, made), cut.count * cut.height, width, 1)
+        made = self._reshape(self._gate(kind, made), 1, cut.count * cut.height, width, 1)
         if cut.count * cut.height == height:
             return made
-        return self._node("Gather", made, self._whole(*range(height)), axis=0)  # as Slice does, in a third of the time
+        return self._node("Gather", made, self._whole(*range(height)), axis=1)  # as Slice does, in a third of the time
 
     def _pooled(self, of: str, pool: str) -> str:
-        """(H, W, C) -> (H, W)."""
+        """(..., H, W, C) -> (..., H, W)."""
         channels = self._block.channels
         if pool == "avg" and channels < _NARROW and self._pixels >= _MANY:
             row = self._constant(np.full((1, channels), 1 / channels))
             made = self._node("Gemm", row, self._reshape(of, self._pixels, channels), transB=1)
-            return self._reshape(made, *self._size)
+            return self._reshape(made, *self._lead, *self._size)
         kind = {"avg": "ReduceMean", "max": "ReduceMax"}[pool]
         if self._opset >= 18:
-            return self._node(kind, of, self._whole(2), keepdims=0)
-        return self._node(kind, of, axes=[2], keepdims=0)
+            return self._node(kind, of, self._whole(-1), keepdims=0)
+        return self._node(kind, of, axes=[-1], keepdims=0)
 
     def _sum(self, of: str) -> str:
         """(2, n) -> (1, n), by a product: a sum over rows takes longer, and no activation is fused into it."""
