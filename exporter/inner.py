@@ -6,7 +6,7 @@ leaves in the file. In float64 it is the same graph with every float type made d
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -62,6 +62,7 @@ class InnerModel:
         )
         self._names = [tensor.name for tensor in self.tensors]
         self._sessions: dict[tuple[str, Rounding], Any] = {}
+        self._replaced: dict[tuple[str, Rounding], frozenset[str]] = {}
         self._rows: dict[str, Rows] = self._held({spec.name: _any(spec.shape, spec.dtype) for spec in traced.inputs})
         self._names = list(self._rows)
         self.tensors = tuple(tensor for tensor in self.tensors if tensor.name in self._names)
@@ -73,7 +74,7 @@ class InnerModel:
         return self._run("float64", inputs, given or {}, weights)
 
     def _run(self, dtype: str, inputs: Arrays, given: Arrays, weights: Rounding) -> dict[str, np.ndarray]:
-        session = self._session(dtype, weights)
+        session = self._session(dtype, weights, given)
         find = session.graph.get_tensor_by_name
         samples = len(next(iter(inputs.values())))
         parts: dict[str, list[np.ndarray]] = {name: [] for name in self._names}
@@ -110,10 +111,28 @@ class InnerModel:
         ways = (rows_of(*each, self.batch) for each in zip(first, rolled, strict=True))
         return {name: way for name, way in zip(self._names, ways, strict=True) if way is not None}
 
-    def _session(self, dtype: str, weights: Rounding) -> Any:
-        if (dtype, weights) not in self._sessions:
-            self._sessions[dtype, weights] = self._opened(dtype, weights)
-        return self._sessions[dtype, weights]
+    def close(self) -> None:
+        """Give back the memory of its sessions, which are opened again when they are needed."""
+        for session in self._sessions.values():
+            session.close()
+        self._sessions.clear()
+
+    def _session(self, dtype: str, weights: Rounding, given: Iterable[str] = ()) -> Any:
+        """One in which the tensors `given` are to be replaced.
+
+        TensorFlow keeps a copy of the graph, weights and all, for every set of them, so a session is used for one set.
+        """
+        import tensorflow as tf
+
+        kind, replaced = (dtype, weights), frozenset(given)
+        old = self._sessions.get(kind)
+        if old is None or self._replaced[kind] != replaced:
+            graph = self._opened(dtype, weights) if old is None else old.graph
+            if old is not None:
+                old.close()
+            self._sessions[kind] = tf.compat.v1.Session(graph=graph, config=_as_it_stands())
+            self._replaced[kind] = replaced
+        return self._sessions[kind]
 
     def _opened(self, dtype: str, weights: Rounding) -> Any:
         import tensorflow as tf
@@ -129,9 +148,16 @@ class InnerModel:
                 tf.graph_util.import_graph_def(definition, name="")
             except ValueError as error:
                 raise ModelError(f"the model's graph has no {dtype} form: {str(error).splitlines()[0]}") from error
-        config = tf.compat.v1.ConfigProto(device_count={"GPU": 0})
-        config.graph_options.rewrite_options.disable_meta_optimizer = True  # every operation as it stands
-        return tf.compat.v1.Session(graph=graph, config=config)
+        return graph
+
+
+def _as_it_stands() -> Any:
+    """A session's configuration that runs every operation of the graph, on the CPU."""
+    import tensorflow as tf
+
+    config = tf.compat.v1.ConfigProto(device_count={"GPU": 0})
+    config.graph_options.rewrite_options.disable_meta_optimizer = True
+    return config
 
 
 def _any(shape: Sequence[int], dtype: str) -> np.ndarray:

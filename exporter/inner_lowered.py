@@ -47,6 +47,7 @@ def lowered_inner(plain: InnerModel, traced: Any, inputs: Arrays) -> InnerModel:
     inner = InnerModel(traced, Named({}, {}, {}))
     few = {name: array[: max(SAMPLES, plain.batch) // plain.batch * plain.batch] for name, array in inputs.items()}
     own, other = plain.exact(few), inner.exact(few)
+    plain.close()
     for name, end in plain.outputs.items():
         one, two = own.get(end), other.get(inner.outputs[name])
         if one is None or two is None:
