@@ -1,4 +1,4 @@
-"""A model before training, whose scores are nearly alike, is quantised or refused in words: no runtime ends the process."""
+"""A model before training, its scores nearly alike, is quantised or refused in words: no runtime ends the process."""
 
 from __future__ import annotations
 
