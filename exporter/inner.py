@@ -6,7 +6,7 @@ leaves in the file. In float64 it is the same graph with every float type made d
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -16,6 +16,7 @@ from exporter.inner_fragments import with_fragments
 from exporter.inner_names import Named, names_of
 from exporter.inner_rounding import CALLS, WEIGHTED, factors, round_weights
 from exporter.parity.layers import Arrays, LayerTensor, Rounding
+from exporter.parity.stacking import Rows, as_called, by_sample, rows_of
 
 MOVED: Final = frozenset(
     {"Identity", "Reshape", "ExpandDims", "Squeeze", "Transpose", "StopGradient", "PreventGradient", "Cast"}
@@ -31,7 +32,7 @@ _FEED: Final = "/fed"
 class InnerModel:
     """An `InnerReference`: the tensors of a model as TensorFlow computes them on the CPU.
 
-    A tensor that has no axis for the samples of a call has them put in front, where a call is one sample.
+    All have the samples first: one that holds several rows of each sample has an axis for them behind that.
 
     Args:
         traced: the model's trace (`converters.trace.TracedModel`), of a fixed batch.
@@ -61,8 +62,9 @@ class InnerModel:
         )
         self._names = [tensor.name for tensor in self.tensors]
         self._sessions: dict[tuple[str, Rounding], Any] = {}
-        self._without: frozenset[str] = frozenset()
-        self._names = self._of_samples({spec.name: np.zeros(spec.shape, spec.dtype) for spec in traced.inputs})
+        self._replaced: dict[tuple[str, Rounding], frozenset[str]] = {}
+        self._rows: dict[str, Rows] = self._held({spec.name: _any(spec.shape, spec.dtype) for spec in traced.inputs})
+        self._names = list(self._rows)
         self.tensors = tuple(tensor for tensor in self.tensors if tensor.name in self._names)
 
     def run(self, inputs: Arrays) -> dict[str, np.ndarray]:
@@ -72,7 +74,7 @@ class InnerModel:
         return self._run("float64", inputs, given or {}, weights)
 
     def _run(self, dtype: str, inputs: Arrays, given: Arrays, weights: Rounding) -> dict[str, np.ndarray]:
-        session = self._session(dtype, weights)
+        session = self._session(dtype, weights, given)
         find = session.graph.get_tensor_by_name
         samples = len(next(iter(inputs.values())))
         parts: dict[str, list[np.ndarray]] = {name: [] for name in self._names}
@@ -81,11 +83,11 @@ class InnerModel:
             feed = {}
             for key, array in {**inputs, **given}.items():
                 tensor = find(self._inputs.get(key, f"{key}{_FEED}:0"))
-                part = array[chunk] if key in self._inputs or key not in self._without else array[start]
+                part = array[chunk] if key in self._inputs else as_called(array[chunk], self._rows[key])
                 feed[tensor] = np.asarray(part, tensor.dtype.as_numpy_dtype)
             values = session.run([f"{name}:0" for name in self._names], feed)
             for name, value in zip(self._names, values, strict=True):
-                parts[name].append(value[None] if name in self._without else value)
+                parts[name].append(by_sample(value, self.batch, self._rows[name]))
         return {name: np.concatenate(each) for name, each in parts.items()}
 
     def _factors(self) -> dict[str, np.ndarray]:
@@ -94,24 +96,43 @@ class InnerModel:
         values = self._session("float64", "").run([f"{name}:0" for name in found.values()])
         return dict(zip(found, (np.asarray(value, np.float64).reshape(-1) for value in values), strict=True))
 
-    def _of_samples(self, inputs: Arrays) -> list[str]:
-        """The tensors that hold the samples of a call one after the other, which is found by running one.
-
-        Where a call is one sample, all do; those without an axis for it are noted.
-        """
+    def _held(self, inputs: Arrays) -> dict[str, Rows]:
+        """How each tensor holds the samples of a call, of those that do; it is found by exchanging them."""
         session = self._session("float32", "")
-        feed = {session.graph.get_tensor_by_name(self._inputs[name]): value for name, value in inputs.items()}
-        values = session.run([f"{name}:0" for name in self._names], feed)
-        others = {name for name, value in zip(self._names, values, strict=True) if value.shape[:1] != (self.batch,)}
-        if self.batch == 1:
-            self._without = frozenset(others)
-            return list(self._names)
-        return [name for name in self._names if name not in others]
 
-    def _session(self, dtype: str, weights: Rounding) -> Any:
-        if (dtype, weights) not in self._sessions:
-            self._sessions[dtype, weights] = self._opened(dtype, weights)
-        return self._sessions[dtype, weights]
+        def values(turned: int) -> list[np.ndarray]:
+            given = {name: np.roll(value, turned, axis=0) for name, value in inputs.items()}
+            feed = {session.graph.get_tensor_by_name(self._inputs[name]): value for name, value in given.items()}
+            found: list[np.ndarray] = session.run([f"{name}:0" for name in self._names], feed)
+            return found
+
+        first = values(0)
+        rolled = values(1) if self.batch > 1 else first
+        ways = (rows_of(*each, self.batch) for each in zip(first, rolled, strict=True))
+        return {name: way for name, way in zip(self._names, ways, strict=True) if way is not None}
+
+    def close(self) -> None:
+        """Give back the memory of its sessions, which are opened again when they are needed."""
+        for session in self._sessions.values():
+            session.close()
+        self._sessions.clear()
+
+    def _session(self, dtype: str, weights: Rounding, given: Iterable[str] = ()) -> Any:
+        """One in which the tensors `given` are to be replaced.
+
+        TensorFlow keeps a copy of the graph, weights and all, for every set of them, so a session is used for one set.
+        """
+        import tensorflow as tf
+
+        kind, replaced = (dtype, weights), frozenset(given)
+        old = self._sessions.get(kind)
+        if old is None or self._replaced[kind] != replaced:
+            graph = self._opened(dtype, weights) if old is None else old.graph
+            if old is not None:
+                old.close()
+            self._sessions[kind] = tf.compat.v1.Session(graph=graph, config=_as_it_stands())
+            self._replaced[kind] = replaced
+        return self._sessions[kind]
 
     def _opened(self, dtype: str, weights: Rounding) -> Any:
         import tensorflow as tf
@@ -127,9 +148,23 @@ class InnerModel:
                 tf.graph_util.import_graph_def(definition, name="")
             except ValueError as error:
                 raise ModelError(f"the model's graph has no {dtype} form: {str(error).splitlines()[0]}") from error
-        config = tf.compat.v1.ConfigProto(device_count={"GPU": 0})
-        config.graph_options.rewrite_options.disable_meta_optimizer = True  # every operation as it stands
-        return tf.compat.v1.Session(graph=graph, config=config)
+        return graph
+
+
+def _as_it_stands() -> Any:
+    """A session's configuration that runs every operation of the graph, on the CPU."""
+    import tensorflow as tf
+
+    config = tf.compat.v1.ConfigProto(device_count={"GPU": 0})
+    config.graph_options.rewrite_options.disable_meta_optimizer = True
+    return config
+
+
+def _any(shape: Sequence[int], dtype: str) -> np.ndarray:
+    """Numbers that differ from sample to sample."""
+    random = np.random.default_rng(0)
+    found = random.random(shape) if np.dtype(dtype).kind == "f" else random.integers(0, 2, shape)
+    return found.astype(dtype)
 
 
 def with_parts(graph: Any) -> tuple[Any, dict[str, str]]:

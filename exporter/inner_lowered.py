@@ -47,6 +47,7 @@ def lowered_inner(plain: InnerModel, traced: Any, inputs: Arrays) -> InnerModel:
     inner = InnerModel(traced, Named({}, {}, {}))
     few = {name: array[: max(SAMPLES, plain.batch) // plain.batch * plain.batch] for name, array in inputs.items()}
     own, other = plain.exact(few), inner.exact(few)
+    plain.close()
     for name, end in plain.outputs.items():
         one, two = own.get(end), other.get(inner.outputs[name])
         if one is None or two is None:
@@ -65,11 +66,12 @@ def _same(one: np.ndarray, other: np.ndarray) -> bool:
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Seen:
     """How a tensor of the lowered graph is one of the model: `name`, and turned by `axes` in the shape of it; or it is
-    two of them behind one another, `other` being the first."""
+    two of them behind one another, `other` being the first; or `part`, every other row of it."""
 
     name: str
     axes: tuple[int, ...] = ()
     other: str = ""
+    part: bool = False
 
 
 class _Naming:
@@ -110,7 +112,8 @@ class _Naming:
                 renamed.append(self._unknown(tensor, found, known))
                 continue
             own = self._model[found[name].name]
-            gate = own.gate if own.name not in gates and not found[name].other else ""
+            whole = not found[name].other and not found[name].part
+            gate = own.gate if own.name not in gates and whole else ""
             gates |= {own.name} if gate else set()
             shape = self._own[own.name].shape[1:] if gate == "spatial" else ()
             named = self._spanning(tensor, own.name, known - {own.name})
@@ -118,9 +121,9 @@ class _Naming:
         return renamed
 
     def _equal(self, name: str) -> list[_Seen]:
-        """The model's tensors that hold the same numbers, once, repeated, or as one of two halves."""
+        """The model's tensors that hold the same numbers, once, repeated, as one of two halves, or among others."""
         value = self._values[name]
-        whole = self._like(value)
+        whole = self._like(value) or self._rows_like(value)
         if whole or value[0].size % 2:
             return whole
         halves = np.split(value.reshape(len(value), -1), 2, axis=1)
@@ -149,6 +152,18 @@ class _Naming:
                 if _same(turned.reshape(len(value), -1), flat):
                     found.append(_Seen(name, axes))
                     break
+        return found
+
+    def _rows_like(self, value: np.ndarray) -> list[_Seen]:
+        """The maps whose every other row this is; that of one that has no such row last may hold anything."""
+        found = []
+        for name, own in self._own.items() if value.ndim == 4 and np.ptp(value) > 0 else ():
+            if own.ndim != 4 or own.shape[2:] != value.shape[2:] or (own.shape[1] + 1) // 2 != value.shape[1]:
+                continue
+            for start in range(2):
+                rows = own[:, start::2]
+                if rows.size and _same(value[:, : rows.shape[1]], rows):
+                    found.append(_Seen(name, part=True))
         return found
 
     def _nearest(self, name: str, seen: Sequence[_Seen], found: Mapping[str, _Seen]) -> _Seen:

@@ -26,10 +26,11 @@ NUMBERS: Final = 50_000_000
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Way:
-    """How a model is lowered: for a target, without the rules that were declined."""
+    """How a model is lowered: for a target, without the rules that were declined, and but for what was left."""
 
     target: Target
     without: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
 
 
 class LayerSearch:
@@ -86,7 +87,12 @@ class LayerSearch:
         if key not in self._inner:
             self._inner[key] = self._plain(batch) if way is None else self._lowered(batch, way, left_open)
         told = artifact.metadata.get("lowered")
-        if way is not None and told is not None and _forms(told) != _forms(self._done[batch, way, left_open]):
+        done = {} if way is None else self._done[batch, way, left_open]
+        if way is not None and told is not None and _forms(told) != _forms(done):
+            # What could not be lowered in the artifact, as a layer whose setting is the fault, is left as it is here.
+            left = tuple(name for name in done["rewrites"] if _own(name) not in map(_own, told["rewrites"]))
+            if left and not way.left:
+                return self._reference(batch, dataclasses.replace(way, left=left), artifact)
             raise ModelError(
                 f"{artifact.path.name}: was lowered in another way than this version does, so that its tensors have no "
                 "names; export it again"
@@ -115,7 +121,7 @@ class LayerSearch:
             self._inner[batch, None, False] = self._plain(batch)
         plain = self._inner[batch, None, False]
         given = self._trace("dynamic") if left_open else self._traced[batch]
-        traced, lowered = lower_traced(given, way.target, self._inputs, way.without)
+        traced, lowered = lower_traced(given, way.target, self._inputs, way.without, way.left)
         self._done[batch, way, left_open] = lowered.summary()
         if not lowered.rewrites:
             return None
@@ -126,7 +132,11 @@ class LayerSearch:
 
 def _forms(summary: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
     """What was done to which block, without the models it is nested in: a copy with a fault may be nested."""
-    return sorted((name.rpartition("/")[2], rules) for name, rules in summary["rewrites"].items())
+    return sorted((_own(name), rules) for name, rules in summary["rewrites"].items())
+
+
+def _own(name: str) -> str:
+    return name.rpartition("/")[2]
 
 
 def _ways(artifact: Artifact) -> Sequence[_Way | None]:

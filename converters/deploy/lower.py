@@ -129,6 +129,7 @@ def lower(
     batch: int | None = None,
     samples: Sequence[Sequence[Any]] = (),
     without: Collection[str] = (),
+    left: Collection[str] = (),
 ) -> Lowered:
     """Rewrite a functional or built Sequential model for a target. The model is not changed; weights are shared.
 
@@ -138,6 +139,7 @@ def lower(
         batch: the number of examples of a call, if that is fixed.
         samples: what the proof runs besides random numbers: for each, one array for each of the model's inputs.
         without: names of rules for convolutions and calls that are not to be applied.
+        left: names of blocks and layers that are left as they are.
 
     Raises:
         ModelError: the model is not functional, computes in another type, or has no float64 twin to prove anything by.
@@ -150,7 +152,7 @@ def lower(
     flat = flatten(model)
     fragments: dict[str, Fragment] = {}
     parts, refused = _plan(flat, preference, _Fragments(batch, fragments) if target is Target.ONNXRUNTIME else None)
-    parts = [part for part in parts if not set(part.rules) & set(without)]
+    parts = [part for part in parts if not set(part.rules) & set(without) and part.replacement.name not in left]
     turned = preference.channels_last and any(map(is_channels_first, flat.calls))
     if not parts and not turned:
         return Lowered(model, target, (), tuple(refused))

@@ -20,13 +20,14 @@ def lower_traced(
     target: Target,
     samples: Mapping[str, np.ndarray] | None = None,
     without: Collection[str] = (),
+    left: Collection[str] = (),
 ) -> tuple[TracedModel, Lowered]:
     """Lower what a traced model was traced from.
 
     Args:
         traced: what it refers to as the original stays the original, so that a lowered model is verified against that.
         samples: real inputs by name, examples first; the proof runs one call of them besides random numbers.
-        without: as in `lower`.
+        without, left: as in `lower`.
 
     Returns:
         The traced lowered model, and what was done. Where nothing can be lowered, the traced model as it was given, and
@@ -41,7 +42,7 @@ def lower_traced(
         own = call.own_batch or 1
         given.append([np.resize(samples[spec.name], (own, *samples[spec.name].shape[1:])) for spec in traced.inputs])
     try:
-        made = lower(sized(call), target, batch=batch, samples=given, without=without)
+        made = lower(sized(call), target, batch=batch, samples=given, without=without, left=left)
     except ModelError as error:
         return traced, Lowered(call.model, target, (), (), reason=str(error))
     if not made.rewrites:

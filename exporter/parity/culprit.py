@@ -23,6 +23,13 @@ changed epsilon or variance moves channels unlike, in proportion to 1 / variance
 _SEEN: Final = 2.0
 """Times what is allowed that a prediction has to vary by between samples, to explain anything by being met."""
 
+_LEFT: Final = 0.5
+"""Of what a channel is off by, what scale and offset must explain to be the whole of it. It is more than is allowed,
+and arithmetic uses less than half of that (measured: up to 0.3); rounding may use all."""
+
+_SUMS: Final = ("AddV2", "Add", "Sub", "BiasAdd")
+"""Operations that a product in parts is put together by."""
+
 _POINTS: Final = 8
 _FLAT: Final = 1e-4
 """Elements of a channel, and their range beside their size, from which a factor and an offset can be told apart."""
@@ -51,37 +58,32 @@ def segment(layers: Mapping[str, LayerTensor], end: str, known: set[str]) -> lis
     return [layers[name] for name in layers if name in found]
 
 
-def culprit(match: Match, chain: Sequence[LayerTensor], predicted: Arrays) -> Culprit:
+def culprit(match: Match, chain: Sequence[LayerTensor], predicted: Arrays, rounded: bool) -> Culprit:
     """The layer of a segment that is at fault.
 
     Args:
         match: the tensor that disagrees, the end of the segment.
         chain: the segment; its tensors' values, as they must be, are in `predicted`.
+        rounded: whether the artifact holds rounded weights, so that all that is allowed may be used up by that.
     """
     names = list(dict.fromkeys(tensor.layer for tensor in chain))
     if len(names) == 1 and " + " in names[0]:
-        return _product(match, predicted[match.layer.name]) if match.layer.product else UNKNOWN
+        return _product(match, predicted[match.layer.name], rounded)
     if len(names) == 1:
         return Culprit(names[0], "")
     linear, after = _activation(match, chain, predicted)
     if after and _agrees_where_it_is_linear(match, predicted[match.layer.name], predicted[linear.name]):
         return Culprit(after[-1], "right where the activation leaves a value as it is, wrong where it does not")
-    return _scale(match, chain, linear, predicted)
+    return _scale(match, chain, linear, predicted, rounded)
 
 
-def _product(match: Match, target: np.ndarray) -> Culprit:
-    """Of a convolution with what follows folded into it, as one operation gives both: a factor and an offset, of all or
-    of each channel, may be either's, more is the convolution's."""
-
-    def more(one: np.ndarray, other: np.ndarray) -> bool:
-        fit = _fit(one, one, other)
-        return fit is not None and fit.before > match.allowed and fit.left > 2 * match.allowed
-
-    axis = match.layer.channels
-    channels = zip(np.moveaxis(target, axis, 0), np.moveaxis(match.value, axis, 0), strict=True)
-    if more(target, match.value) and any(more(*each) for each in channels):
-        return Culprit(match.layer.product, "it differs by more than scale and offset")
-    return UNKNOWN
+def _product(match: Match, target: np.ndarray, rounded: bool) -> Culprit:
+    """Of a convolution with what follows folded into it, as one operation gives both."""
+    layer = match.layer
+    if not layer.product or not (layer.weighted or layer.op in _SUMS):
+        return UNKNOWN
+    others = [name for name in layer.layer.split(" + ") if name != layer.product]
+    return _by_channel(match, layer.channels, (target, target), (layer.product, others), rounded)
 
 
 def _activation(match: Match, chain: Sequence[LayerTensor], predicted: Arrays) -> tuple[LayerTensor, list[str]]:
@@ -106,7 +108,9 @@ def _agrees_where_it_is_linear(match: Match, behind: np.ndarray, before: np.ndar
     return bool(np.mean(same) >= _ENOUGH and np.max(there, initial=0.0) <= match.allowed)
 
 
-def _scale(match: Match, chain: Sequence[LayerTensor], linear: LayerTensor, predicted: Arrays) -> Culprit:
+def _scale(
+    match: Match, chain: Sequence[LayerTensor], linear: LayerTensor, predicted: Arrays, rounded: bool
+) -> Culprit:
     """Tell a factor and an offset of each channel, which a normalisation gives, from other weights."""
     weighted = [tensor for tensor in chain if tensor.weighted]
     if any(" + " in tensor.layer and not tensor.product for tensor in chain):
@@ -122,14 +126,29 @@ def _scale(match: Match, chain: Sequence[LayerTensor], linear: LayerTensor, pred
     target, behind = predicted[linear.name], predicted[match.layer.name]
     if not others or target.shape != match.value.shape:
         return Culprit(heavy, "") if not others else UNKNOWN
-    by_channel = [np.moveaxis(each, linear.channels, 0) for each in (target, behind, match.value)]
+    return _by_channel(match, linear.channels, (target, behind), (heavy, others), rounded)
+
+
+def _by_channel(
+    match: Match, axis: int, due: tuple[np.ndarray, np.ndarray], layers: tuple[str, Sequence[str]], rounded: bool
+) -> Culprit:
+    """Tell a convolution from a normalisation by how the channels differ.
+
+    Args:
+        due: what the tensor must be in front of an activation, and behind it.
+        layers: the convolution, and the others that became one operation with it.
+    """
+    heavy, others = layers
+    by_channel = [np.moveaxis(each, axis, 0) for each in (*due, match.value)]
     fits = [_fit(*each) for each in zip(*by_channel, strict=True)]
     seen = [fit for fit in fits if fit is not None]
     off = [fit for fit in seen if fit.before > match.allowed]
     if not off:
         return UNKNOWN
-    if any(fit.left > 2 * match.allowed for fit in off):
+    if any(fit.left > 2 * match.allowed or (not rounded and fit.left > _LEFT * fit.before) for fit in off):
         return Culprit(heavy, f"{len(off)} of {len(fits)} channels differ by more than scale and offset")
+    if any(fit.left > _LEFT * fit.before for fit in off):
+        return UNKNOWN
     factors = np.array([fit.factor for fit in off])
     if len(off) == 1 and len(fits) > 1:
         return UNKNOWN  # one weight of a small kernel or of the normalisation: it looks the same

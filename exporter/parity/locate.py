@@ -18,7 +18,7 @@ from exporter.parity.attention import GateLine, SpatialMaps, gate_lines, spatial
 from exporter.parity.culprit import UNKNOWN, Culprit, culprit, explains, input_variants, segment
 from exporter.parity.layers import Arrays, InnerReference
 from exporter.parity.matching import Match, Matcher
-from exporter.parity.prediction import CLIPPED, Prediction, Predictor, largest
+from exporter.parity.prediction import CLIPPED, ROUNDINGS, Prediction, Predictor, largest
 from exporter.parity.stored import to_real, to_stored
 from exporter.parity.traced import FileTensor, Traced, read_tensors, views
 
@@ -295,7 +295,7 @@ def _culprit(
                 return Culprit(name, words)
             if match.how != "value" and _shows(tensors, predictor, prediction, changed):
                 return Culprit(name, words)
-    return culprit(match, chain, prediction.values)
+    return culprit(match, chain, prediction.values, bool(ROUNDINGS[predictor.precision]))
 
 
 def _shows(tensors: Sequence[FileTensor], predictor: Predictor, prediction: Prediction, changed: Arrays) -> bool:

@@ -29,6 +29,10 @@ that have nothing to do with each other are 1.4 apart, or more."""
 _MEANT: Final = 0.1
 """The same, of what is taken for another one than its name says."""
 
+_MOST: Final = 0.5
+"""Share of the elements that are as predicted from which a tensor is what its name may mean, whatever the others are:
+an activation that is another one, say."""
+
 _AS_NEAR: Final = 2  # times the least error
 _EQUAL: Final = 0.1  # of the error that is allowed
 
@@ -256,6 +260,10 @@ class Matcher:
         # A fused operation bears the names of all it does; its result is that of the last.
         name = max(hinted, key=lambda each: self._order[each])
         named = self._made(tensor, name, fitting[name], "name")
+        made = [self._made(tensor, each, fitting[each], "name") for each in hinted]
+        met = max(made, key=self._share)
+        if self._share(met) > max(_MOST, self._share(named)):
+            return met
         if self._score(named) < _ALIKE:
             return named
         # It may be what comes right behind, where that was made one with it: a product that adds another one.
@@ -278,6 +286,11 @@ class Matcher:
             return ends[0]
         near = min(made, key=self._score, default=None)
         return near if near is not None and self._score(near) < _ALIKE else None
+
+    def _share(self, match: Match) -> float:
+        """Of its elements, those that are as predicted."""
+        off = np.abs(match.value.astype(np.float64) - self.prediction.values[match.layer.name])
+        return float(np.mean(off <= match.allowed))
 
     def _score(self, match: Match) -> float:
         spread = self.prediction.spread[match.layer.name]

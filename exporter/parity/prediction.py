@@ -56,7 +56,7 @@ class Predictor:
     """Predicts from known values of some tensors. `precision` is the artifact's."""
 
     def __init__(self, reference: InnerReference, inputs: Arrays, precision: str) -> None:
-        self.reference, self._inputs, self._precision = reference, inputs, precision
+        self.reference, self._inputs, self.precision = reference, inputs, precision
         self.single = reference.run(inputs)
         self.truth = reference.exact(inputs)
         self.spread = {name: float(np.std(value)) for name, value in self.truth.items()}
@@ -84,15 +84,15 @@ class Predictor:
             + LAST_ROUNDINGS * UNIT_ROUNDOFF_FP32 * self._summed[name] * float(np.max(np.abs(own[name]), initial=0.0))
             for name in values
         }
-        if ROUNDINGS[self._precision]:
-            found = [self.reference.exact(inputs, known, each) for each in ROUNDINGS[self._precision]]
+        if ROUNDINGS[self.precision]:
+            found = [self.reference.exact(inputs, known, each) for each in ROUNDINGS[self.precision]]
             read = values
-            if self._precision == "dynamic":  # what a product reads is rounded as well as its weights
+            if self.precision == "dynamic":  # what a product reads is rounded as well as its weights
                 read = self.reference.exact(inputs, {name: eight_bits(each) for name, each in known.items()})
             for name, value in values.items():
                 rounded = max(largest(each[name], value) for each in found) + largest(read[name], value)
                 allowed[name] += SAFETY_ROUNDED * rounded
-        if self._precision == "int8":
+        if self.precision == "int8":
             for name in self._biased:
                 allowed[name] += CORRECTED * self.spread[name]
         return Prediction(values, allowed, self.spread)

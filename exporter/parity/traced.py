@@ -9,6 +9,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 
 from exporter.parity.layers import Arrays
+from exporter.parity.stacking import Rows, by_sample, rows_of
 from exporter.parity.stored import to_real
 
 MOVED: Final = frozenset(
@@ -119,16 +120,18 @@ def _origin(name: str, makers: Mapping[str, Any], read: Arrays) -> str:
 
 def _run(session: Traced, inputs: Arrays, batch: int, kept: Sequence[str]) -> dict[str, np.ndarray]:
     parts: dict[str, list[np.ndarray]] = {}
+    ways: dict[str, Rows | None] = {}
     samples = len(next(iter(inputs.values())))
     for start in range(0, samples, batch):
-        given = session.run_traced({name: array[start : start + batch] for name, array in inputs.items()})
-        for name in kept:
-            value = given[name]
-            if value.shape[:1] != (batch,):
-                if batch != 1:
-                    continue  # it mixes the samples of a call: there is nothing to compare it with
-                value = value[None]
-            parts.setdefault(name, []).append(value)
+        chunk = {name: array[start : start + batch] for name, array in inputs.items()}
+        given = session.run_traced(chunk)
+        if not ways:
+            # What mixes the samples of a call has nothing to be compared with; exchanging them shows it.
+            rolled = session.run_traced({k: np.roll(v, 1, axis=0) for k, v in chunk.items()}) if batch > 1 else given
+            ways = {name: rows_of(given[name], rolled[name], batch) for name in kept}
+        for name, way in ways.items():
+            if way is not None:
+                parts.setdefault(name, []).append(by_sample(given[name], batch, way))
     return {name: np.concatenate(each) for name, each in parts.items()}
 
 

@@ -259,6 +259,19 @@ def test_a_turned_input_and_an_open_batch_are_no_faults(sound: Any, lower: bool,
         assert_sound(found)
 
 
+def test_an_mlp_called_on_several_samples_twice_over_is_searched(sound: Any, scripts: Any, tmp_path: Path) -> None:
+    """Merged, it takes both pooled vectors of each sample behind one another in the batch: 8 rows for 4 samples."""
+    for found in profiles(sound, sound, tmp_path, batch=4, lower=True).values():
+        assert_sound(found)
+        assert found.unmatched == ()
+        named = {layer for row in found.rows for layer in row.layers}
+        assert {"cbam2/channel/squeeze", "cbam2/channel/excite", "scores"} <= named
+    made = scripts["with_weights"]("cbam2/channel/squeeze", scripts["one_percent"])(sound)
+    for found in profiles(sound, made, tmp_path, batch=4, lower=True).values():
+        assert found.divergence is not None
+        assert found.divergence.layer == "cbam2/channel/squeeze"
+
+
 @pytest.mark.slow
 def test_a_saved_model_is_named_by_its_scopes(sound: Any, scripts: Any, tmp_path: Path) -> None:
     (saved,) = export(sound, ExportOptions(("saved_model",), output=tmp_path, verify=False)).artifacts
