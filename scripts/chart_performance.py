@@ -57,7 +57,7 @@ def draw(cells: list[Mapping[str, Any]], path: Path) -> None:
     )
     panel.spines[["top", "right"]].set_visible(False)
     # No date, and names of its own for what SVG must name: equal figures give equal bytes.
-    with matplotlib.rc_context({"svg.hashsalt": "cbam-export"}):
+    with matplotlib.rc_context({"svg.hashsalt": "cbam-export", "svg.fonttype": "none"}):
         figure.savefig(path, metadata={"Date": None})
 
 

@@ -58,8 +58,8 @@ def check(artifact: Artifact, plain: Artifact, io: str, keep: Sequence[str] = ()
     if artifact.precision in _STORED and unasked:
         told = ", ".join(unasked[:_TOLD]) + (f" and {len(unasked) - _TOLD} more" if len(unasked) > _TOLD else "")
         raise ConversionError(
-            f"{artifact.path.name}: {len(unasked)} of {found.operations} operations came out wider and not in "
-            f"{artifact.precision}: {told}"
+            f"{artifact.path.name}: {told} ({len(unasked)} of {found.operations} operations) cannot be computed in "
+            f"{artifact.precision}, and a device that has nothing else would not run the file; take another precision"
         )
     if found.smallest_scale is not None and found.smallest_scale < SMALLEST_SCALE:
         raise ConversionError(
