@@ -106,10 +106,10 @@ def read_tensors(session: Traced, inputs: Arrays, batch: int) -> tuple[FileTenso
     tensors = {name: _tensor(name, specs[name], makers[name], values[name], depends) for name in kept if name in values}
     for name, each in tensors.items():
         if each.moved or each.op in ROUNDED:
-            origin = _origin(name, makers, values)
             # A cast to float32 leaves the numbers as half precision had them.
-            coarse = tensors[origin].step if each.moved and origin in tensors else 0.0
-            tensors[name] = dataclasses.replace(each, copies=origin, step=max(each.step, coarse))
+            read = tensors.get(each.sources[0]) if each.moved else None
+            step = max(each.step, read.step if read is not None else 0.0)
+            tensors[name] = dataclasses.replace(each, copies=_origin(name, makers, values), step=step)
     return tuple(tensors.values())
 
 
@@ -146,7 +146,9 @@ def _tensor(name: str, spec: Any, node: Any, value: np.ndarray, depends: set[str
         limits = np.iinfo(value.dtype)
         low, high = (float(each) for each in to_real(np.array([limits.min, limits.max]), spec))
         clipped = float(np.mean((value == limits.min) | (value == limits.max)))
-    elif node.op == "DequantizeLinear":  # ONNX tells its scale and range nowhere else
+    elif node.codes:
+        step, low, high = node.codes
+    elif node.op == "DequantizeLinear":  # it has no one scale for all, so by what it gives
         found = np.unique(real)
         step = float(np.diff(found).min(initial=np.inf)) if len(found) > 1 else 0.0
         low, high = float(found[0]), float(found[-1])
