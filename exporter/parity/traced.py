@@ -33,6 +33,9 @@ TABLE_STEPS: Final = 8.0
 in the softmax of sound int16x8 artifacts."""
 
 _TABLES: Final = ("LOGISTIC", "SOFTMAX", "TANH")
+_LEAST_HALF: Final = 2.0**-24
+"""Between the numbers of half precision below 6e-5, which have no more bits the smaller they are."""
+
 _BYTE: Final = 256  # numbers of 8 bits
 
 
@@ -100,13 +103,14 @@ def read_tensors(session: Traced, inputs: Arrays, batch: int) -> tuple[FileTenso
         and (specs[name].scale is not None or specs[name].dtype in ("float32", "float16"))
     ]
     values = _run(session, inputs, batch, kept)
-    tensors = (_tensor(name, specs[name], makers[name], values[name], depends) for name in kept if name in values)
-    return tuple(
-        dataclasses.replace(each, copies=_origin(each.name, makers, values))
-        if each.moved or each.op in ROUNDED
-        else each
-        for each in tensors
-    )
+    tensors = {name: _tensor(name, specs[name], makers[name], values[name], depends) for name in kept if name in values}
+    for name, each in tensors.items():
+        if each.moved or each.op in ROUNDED:
+            # A cast to float32 leaves the numbers as half precision had them.
+            read = tensors.get(each.sources[0]) if each.moved else None
+            step = max(each.step, read.step if read is not None else 0.0)
+            tensors[name] = dataclasses.replace(each, copies=_origin(name, makers, values), step=step)
+    return tuple(tensors.values())
 
 
 def _origin(name: str, makers: Mapping[str, Any], read: Arrays) -> str:
@@ -142,12 +146,14 @@ def _tensor(name: str, spec: Any, node: Any, value: np.ndarray, depends: set[str
         limits = np.iinfo(value.dtype)
         low, high = (float(each) for each in to_real(np.array([limits.min, limits.max]), spec))
         clipped = float(np.mean((value == limits.min) | (value == limits.max)))
-    elif node.op == "DequantizeLinear":  # ONNX tells its scale and range nowhere else
+    elif node.codes:
+        step, low, high = node.codes
+    elif node.op == "DequantizeLinear":  # it has no one scale for all, so by what it gives
         found = np.unique(real)
         step = float(np.diff(found).min(initial=np.inf)) if len(found) > 1 else 0.0
         low, high = float(found[0]), float(found[-1])
     elif value.dtype == np.float16:
-        step = 2.0**-10 * float(np.max(np.abs(value[np.isfinite(value)]), initial=0.0))
+        step = max(_LEAST_HALF, 2.0**-10 * float(np.max(np.abs(value[np.isfinite(value)]), initial=0.0)))
     moved = node.op in MOVED and len(sources) == 1
     return FileTensor(name, node.op, real, step, low, high, clipped, sources, moved)
 

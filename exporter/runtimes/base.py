@@ -50,11 +50,16 @@ class Node:
     """One operation of a file: its type as the format calls it, and the names of the tensors that it takes and gives.
 
     Of what it takes, only the file's inputs and the tensors that are computed from them are told, constants are not.
+
+    Attributes:
+        codes: of an operation that turns stored integers into real numbers, the step between two neighbouring ones, the
+            least and the largest that it can give; empty where the file has no single scale for all, or none.
     """
 
     op: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    codes: tuple[float, float, float] | tuple[()] = ()
 
 
 @runtime_checkable

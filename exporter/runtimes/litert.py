@@ -205,13 +205,16 @@ class _Traced:
         self.specs = tuple(_spec(name, details[index]) for index, name in self._names.items())
         known = {index: name for name, index in self._inputs.items()} | self._names
         self.nodes = tuple(
-            Node(op["op_name"], *(tuple(known[i] for i in op[key] if i in known) for key in ("inputs", "outputs")))
-            for op in operations
+            Node(op["op_name"], _named(op["inputs"], known), _named(op["outputs"], known)) for op in operations
         )
 
     def run(self, inputs: Arrays) -> dict[str, np.ndarray]:
         _invoke(self._interpreter, self._inputs, inputs)
         return {name: self._interpreter.get_tensor(index) for index, name in self._names.items()}
+
+
+def _named(indices: Any, known: Mapping[int, str]) -> tuple[str, ...]:
+    return tuple(known[index] for index in indices if index in known)
 
 
 def _spec(name: str, detail: Mapping[str, Any]) -> TensorSpec:

@@ -76,8 +76,14 @@ class OnnxSession(ClosingSession):
             model = onnx.load(self._artifact.path)
             computed = [name for node in model.graph.node for name in node.output if name]
             known = {*computed, *(value.name for value in model.graph.input)}
+            constants = {each.name: each for each in model.graph.initializer}
             self._nodes = tuple(
-                Node(node.op_type, tuple(i for i in node.input if i in known), tuple(o for o in node.output if o))
+                Node(
+                    node.op_type,
+                    tuple(i for i in node.input if i in known),
+                    tuple(o for o in node.output if o),
+                    _codes(node, constants),
+                )
                 for node in model.graph.node
             )
             del model.graph.output[:]
@@ -85,6 +91,20 @@ class OnnxSession(ClosingSession):
             # Unoptimised: a fused or folded node would compute its tensor in another way, or keep it from being one.
             self._traced = _session(model.SerializeToString(), optimise=False)
         return self._traced
+
+
+def _codes(node: Any, constants: Mapping[str, Any]) -> tuple[float, float, float] | tuple[()]:
+    """Step and range of what a DequantizeLinear gives, where it has one constant scale."""
+    from onnx import numpy_helper
+
+    if node.op_type != "DequantizeLinear" or len(node.input) < 3 or not {*node.input[1:3]} <= {*constants}:
+        return ()
+    scale, zero = (numpy_helper.to_array(constants[name]) for name in node.input[1:3])
+    if scale.size != 1 or zero.size != 1 or zero.dtype.kind not in "iu":
+        return ()
+    limits = np.iinfo(zero.dtype)
+    low, high = (float((end - int(zero.item())) * scale.item()) for end in (limits.min, limits.max))
+    return float(scale.item()), low, high
 
 
 def _spec(tensor: Any) -> TensorSpec:
