@@ -26,6 +26,7 @@ def test_a_runtime_that_dies_of_a_candidate_is_its_fault(tmp_path: Path) -> None
         export(model, asked(tmp_path, "int8"))
 
 
+@pytest.mark.slow
 def test_runtimes_that_differ_as_float32_does_agree(tmp_path: Path) -> None:
     model = build_model("cbam-small-mobilenet", input_shape=(16, 16, 3))
     (artifact,) = export(model, asked(tmp_path, "fp16")).artifacts
