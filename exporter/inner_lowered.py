@@ -103,8 +103,10 @@ class _Naming:
         taken = {each.name for each in found.values()}
         for seen in candidates.values():
             others = {each.name for each in seen} - taken
-            # A normalisation of 1 gives the numbers of the product in front of it: parts of that product come first.
-            known -= others if any(self._model[each].weighted for each in others) else set()
+            # A normalisation of 1 gives the numbers of the product in front of it, and one without an offset the same
+            # before and behind that: parts of the product come first.
+            if any(self._model[name].weighted for each in others for name in (each, *self._new(each, known))):
+                known -= others
         gates: set[str] = set()
         renamed = []
         for name, tensor in self._lowered.items():
@@ -119,6 +121,10 @@ class _Naming:
             named = self._spanning(tensor, own.name, known - {own.name})
             renamed.append(dataclasses.replace(named, gate=gate, axes=found[name].axes if gate else (), shape=shape))
         return renamed
+
+    def _new(self, name: str, known: set[str]) -> list[str]:
+        """What a tensor of the model is computed from that is not known."""
+        return [each for each in self._model[name].sources if each in self._model and each not in known]
 
     def _equal(self, name: str) -> list[_Seen]:
         """The model's tensors that hold the same numbers, once, repeated, as one of two halves, or among others."""
