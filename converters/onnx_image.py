@@ -12,12 +12,13 @@ from typing import Any, Final
 import numpy as np
 from onnx import helper, numpy_helper
 
+from converters.onnx_nodes import attribute, pads_itself
+
 __all__ = ["flatten_images"]
 
 _FEW: Final = 4
 _PIXELS: Final = 128 * 128
 """Larger images gain nothing, or lose: ONNX Runtime then plans its memory in another way (docs/lowering-notes.md)."""
-_VALID: Final = (b"NOTSET", b"VALID")
 
 
 def flatten_images(graph: Any) -> None:
@@ -35,7 +36,7 @@ def flatten_images(graph: Any) -> None:
     for turn in [node for node in graph.node if node.op_type == "Transpose"]:
         shape = shapes.get(turn.input[0], ())
         convolutions = takers.get(turn.output[0], [])
-        if list(_attribute(turn, "perm", [])) != [0, 3, 1, 2] or len(shape) != 4 or turn.output[0] in kept:
+        if list(attribute(turn, "perm", [])) != [0, 3, 1, 2] or len(shape) != 4 or turn.output[0] in kept:
             continue
         _, height, width, channels = shape
         if height is None or width is None or height * width > _PIXELS or channels not in range(2, _FEW + 1):
@@ -58,7 +59,7 @@ def _flatten(graph: Any, turn: Any, shape: Any, convolutions: list[Any], constan
         name = f"{node.output[0]}__flat_weight"
         graph.initializer.append(numpy_helper.from_array(laid, name))
         node.input[0], node.input[1] = flat, name
-        strides, pads = list(_attribute(node, "strides", [1, 1])), list(_attribute(node, "pads", [0, 0, 0, 0]))
+        strides, pads = list(attribute(node, "strides", [1, 1])), list(attribute(node, "pads", [0, 0, 0, 0]))
         changed = {
             "kernel_shape": [high, wide * channels],
             "strides": [strides[0], strides[1] * channels],
@@ -81,11 +82,7 @@ def _is_plain(node: Any, data: str, constants: dict[str, Any]) -> bool:
         and node.input[0] == data
         and node.input[1] in constants
         and data not in node.input[1:]
-        and _attribute(node, "group", 1) == 1
-        and set(_attribute(node, "dilations", [1])) == {1}
-        and _attribute(node, "auto_pad", b"NOTSET") in _VALID
+        and attribute(node, "group", 1) == 1
+        and set(attribute(node, "dilations", [1])) == {1}
+        and not pads_itself(node)
     )
-
-
-def _attribute(node: Any, name: str, default: Any) -> Any:
-    return next((helper.get_attribute_value(each) for each in node.attribute if each.name == name), default)

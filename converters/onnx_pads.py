@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from onnx import helper, numpy_helper
 
-__all__ = ["fold_pads"]
+from converters.onnx_nodes import attribute, pads_itself
 
-_VALID: Final = (b"NOTSET", b"VALID")
+__all__ = ["fold_pads"]
 
 
 def fold_pads(graph: Any) -> None:
@@ -35,7 +35,7 @@ def fold_pads(graph: Any) -> None:
         moved = [node for node in behind if node.op_type == "Transpose"]
         found = [(node, amounts) for node in behind if node not in moved]
         for node in moved:
-            order = list(_attribute(node, "perm", []))
+            order = list(attribute(node, "perm", []))
             turned = amounts[:, order] if order else amounts[:, ::-1]
             found += [(each, turned) for each in takers.get(node.output[0], [])]
         alone = not any(node.output[0] in kept for node in moved)
@@ -45,7 +45,7 @@ def fold_pads(graph: Any) -> None:
         if pools and not (_is_relu(pad.input[0], makers) and all(_reaches(node, of) for node, of in pools)):
             continue
         for node, of in found:
-            own = np.asarray(_attribute(node, "pads", [0, 0, 0, 0])).reshape(2, 2)
+            own = np.asarray(attribute(node, "pads", [0, 0, 0, 0])).reshape(2, 2)
             left = [each for each in node.attribute if each.name not in ("pads", "auto_pad")]
             del node.attribute[:]
             node.attribute.extend([*left, helper.make_attribute("pads", (own + of[:, 2:]).reshape(-1).tolist())])
@@ -57,7 +57,7 @@ def fold_pads(graph: Any) -> None:
 
 def _zeros(pad: Any, constants: dict[str, Any]) -> Any:
     """How many zeros a Pad puts before and after each of four axes, (2, 4); None if it does something else."""
-    if _attribute(pad, "mode", b"constant") != b"constant" or (len(pad.input) > 3 and pad.input[3]):
+    if attribute(pad, "mode", b"constant") != b"constant" or (len(pad.input) > 3 and pad.input[3]):
         return None
     if pad.input[1] not in constants:
         return None
@@ -77,7 +77,7 @@ def _can_take(node: Any, amounts: Any, pad: Any, moved: list[Any]) -> bool:
         and node.input[0] in data
         and not data & set(node.input[1:])
         and not amounts[:, :2].any()
-        and _attribute(node, "auto_pad", b"NOTSET") in _VALID
+        and not pads_itself(node)
     )
 
 
@@ -92,10 +92,6 @@ def _is_relu(name: str, makers: dict[str, Any]) -> bool:
 def _reaches(pool: Any, amounts: Any) -> bool:
     """Whether every window of a maximum without padding of its own reaches the map itself: ONNX pads it with minus
     infinity."""
-    plain = not any(_attribute(pool, "pads", [])) and not _attribute(pool, "ceil_mode", 0)
-    plain = plain and set(_attribute(pool, "dilations", [1])) == {1} and len(pool.output) == 1
-    return plain and bool((amounts[:, 2:] < np.asarray(_attribute(pool, "kernel_shape", [1, 1]))).all())
-
-
-def _attribute(node: Any, name: str, default: Any) -> Any:
-    return next((helper.get_attribute_value(each) for each in node.attribute if each.name == name), default)
+    plain = not any(attribute(pool, "pads", [])) and not attribute(pool, "ceil_mode", 0)
+    plain = plain and set(attribute(pool, "dilations", [1])) == {1} and len(pool.output) == 1
+    return plain and bool((amounts[:, 2:] < np.asarray(attribute(pool, "kernel_shape", [1, 1]))).all())

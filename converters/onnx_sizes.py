@@ -8,6 +8,8 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from converters.onnx_nodes import attribute
+
 __all__ = ["state_sizes"]
 
 _RESIZED: Final = slice(2, 4)
@@ -30,14 +32,14 @@ def state_sizes(model: Any) -> None:
 
 
 def _pad_outputs(node: Any) -> None:
-    pads = _attribute(node, "pads")
+    pads = attribute(node, "pads")
     if not pads or min(pads) >= 0:
         return
     begin, end = np.reshape(pads, (2, -1))
     total = begin + end
     lacking = np.minimum(total, 0)
     begin, end = np.where(total < 0, 0, begin), np.where(total < 0, 0, end)
-    padded = np.asarray(_attribute(node, "output_padding") or np.zeros_like(begin)) - lacking
+    padded = np.asarray(attribute(node, "output_padding") or np.zeros_like(begin)) - lacking
     kept = [each for each in node.attribute if each.name not in ("pads", "output_padding", "output_shape")]
     del node.attribute[:]
     pads = np.concatenate([begin, end]).tolist()
@@ -97,7 +99,3 @@ def _shape(name: str, model: Any) -> list[int | None] | None:
             sizes = [each.dim_value or None for each in value.type.tensor_type.shape.dim]
             return sizes if len(sizes) == 4 else None
     return None
-
-
-def _attribute(node: Any, name: str) -> Any:
-    return next((helper.get_attribute_value(each) for each in node.attribute if each.name == name), None)

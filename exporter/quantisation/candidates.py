@@ -337,8 +337,8 @@ def _confirmed(task: Task, candidate: Candidate) -> Candidate:
     for name in task.runtimes:
         task.on_step(f"comparing {candidate.name} in {name}")
         try:
-            # LiteRT's reference kernels end their process in an int8 softmax whose exponentials sum up to 512 or more,
-            # as a thousand scores before training do: they divide by 2^32 then, which they check for.
+            # LiteRT's reference kernels end their process in an int8 softmax over a thousand scores that are nearly
+            # alike, as they are before training.
             own = name == FORMATS[task.format].runtime
             with (runtime(name).open if own else partial(open_apart, name))(candidate.artifact) as session:
                 found[name], _ = score(session, candidate.artifact, inputs, expected)
