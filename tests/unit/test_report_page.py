@@ -344,6 +344,47 @@ def test_a_browser_shows_it_without_a_complaint(width: int, tmp_path: Path) -> N
     assert found["width"] <= width
 
 
+FOCUSED = """(() => {
+  const e = document.activeElement, all = [...document.querySelectorAll('a[href],summary,[tabindex="0"]')];
+  const box = e.getBoundingClientRect(), style = getComputedStyle(e);
+  return {index: all.indexOf(e), tag: e.tagName, open: e.parentElement && e.parentElement.open,
+          seen: box.width > 0 && box.bottom > 0 && box.top < innerHeight,
+          marked: style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) > 0};
+})()"""
+
+
+def test_every_part_is_reached_and_opened_by_keys_alone(tab: Any, tmp_path: Path) -> None:
+    written = tmp_path / "page.html"
+    written.write_text(page(result()), encoding="utf-8")
+    tab.open(written.as_uri())
+    there = tab.evaluate("[...document.querySelectorAll('a[href],summary,[tabindex=\"0\"]')].length")
+    closed = tab.evaluate("document.querySelectorAll('details:not([open])').length")
+    assert there > 10
+    assert closed > 1
+
+    tab.press("Tab", 9)
+    first = tab.evaluate(FOCUSED)
+    assert first["index"] == 0
+    assert first["seen"], "the link past the head is hidden while it has the focus"
+    tab.press("Enter", 13, "\r")
+    assert tab.evaluate("location.hash") == "#main"
+
+    # From the top again. What a closed part holds comes behind it as soon as it is open.
+    tab.show(f"{written.as_uri()}?again")
+    walked, opened = [], 0
+    for _ in range(there):
+        tab.press("Tab", 9)
+        found = tab.evaluate(FOCUSED)
+        assert found["marked"], f"nothing shows where the focus is: {found}"
+        walked.append(found["index"])
+        if found["tag"] == "SUMMARY" and not found["open"]:
+            tab.press("Enter", 13, "\r")
+            opened += 1
+            assert tab.evaluate(FOCUSED)["open"], f"Enter does not open {found}"
+    assert walked == list(range(there))
+    assert opened == closed
+
+
 def test_maps_that_are_not_finite_are_shown_as_that() -> None:
     from exporter.pictures import _shown
 
