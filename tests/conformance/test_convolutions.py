@@ -12,6 +12,7 @@ import pytest
 from keras import layers
 
 from converters.artifact import Precision
+from drawn_weights import drawn
 from exporter import ExportOptions, QuantisationOptions, export, quantize
 from exporter.locating import LayerSearch
 from exporter.parity.locate import Finding
@@ -32,11 +33,7 @@ def _model() -> Any:
         x = layers.Add(name=f"{name}_add")([x, y])
     x = layers.Dense(5, name="scores")(layers.GlobalAveragePooling2D()(x))
     model = keras.Model(image, x, name="net")
-    random = np.random.default_rng(0)
-    for weight in model.weights:
-        if weight.name in ("gamma", "moving_variance"):
-            weight.assign(random.uniform(0.5, 1.5, weight.shape))
-    return model
+    return drawn(model)
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 import onnx
 import pytest
 from keras import layers
 
+from drawn_weights import drawn
 from exporter import CBAM, ExportOptions, export
 from exporter.parity.verdict import Verdict
 
@@ -30,11 +30,7 @@ def _net(dialect: Any = "paper", size: tuple[int, int] = (32, 32), **options: An
     x = layers.ReLU()(layers.Add()([CBAM(dialect, name="second", **options)(x), x]))
     x = layers.GlobalAveragePooling2D(**options)(x)
     model = keras.Model(image, layers.Dense(4, name="scores")(x), name="net")
-    random = np.random.default_rng(0)
-    for weight in model.weights:
-        if weight.name in ("gamma", "moving_variance"):
-            weight.assign(random.uniform(0.5, 1.5, weight.shape))
-    return model
+    return drawn(model)
 
 
 def _verdicts(result: Any) -> set[Verdict]:

@@ -12,25 +12,16 @@ from keras import layers
 
 from converters.deploy.lower import Lowered, Target, lower
 from converters.errors import OptionError
+from drawn_weights import drawn
 from exporter import ExportOptions
 
 LIMIT = 1e-12
 
 
-def _drawn(model: Any) -> Any:
-    random = np.random.default_rng(0)
-    for weight in model.weights:
-        if weight.name in ("gamma", "moving_variance"):
-            weight.assign(random.uniform(0.5, 1.5, weight.shape))
-        elif len(weight.shape) == 1:
-            weight.assign(random.normal(0, 0.2, weight.shape))
-    return model
-
-
 def _net(body: Callable[[Any], Any], shape: tuple[int | None, ...] = (12, 10, 48)) -> Any:
     keras.utils.set_random_seed(1)
     image = keras.Input(shape)
-    return _drawn(keras.Model(image, body(image)))
+    return drawn(keras.Model(image, body(image)), offsets=0.2)
 
 
 def _rules(lowered: Lowered) -> list[tuple[str, ...]]:
@@ -109,7 +100,7 @@ def test_channels_first_too() -> None:
         return layers.ReLU()(made)
 
     image = keras.Input((48, 12, 10))
-    model = _drawn(keras.Model(image, body(image)))
+    model = drawn(keras.Model(image, body(image)), offsets=0.2)
     lowered = lower(model, Target.LITERT_FLOAT)
     assert ("winograd",) in _rules(lowered)
     assert lowered.error <= LIMIT

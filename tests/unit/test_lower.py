@@ -19,6 +19,7 @@ from converters.deploy.recognise import blocks_of, recognise
 from converters.deploy.toeplitz import Blocking, blocked_kernel
 from converters.deploy.wiring import Replacement
 from converters.errors import ModelError
+from drawn_weights import drawn
 from exporter import CBAM, Dialect, build_model
 from exporter.models.cbam import ChannelAttention, SpatialAttention
 
@@ -33,17 +34,6 @@ DIALECTS: dict[str, Any] = {
 }
 
 
-def _drawn(model: Any) -> Any:
-    """The model with random weights where Keras would begin with zeros and ones, which hide faults."""
-    random = np.random.default_rng(0)
-    for weight in model.weights:
-        if weight.name in ("gamma", "moving_variance"):
-            weight.assign(random.uniform(0.5, 1.5, weight.shape))
-        elif len(weight.shape) == 1:
-            weight.assign(random.normal(0, 0.2, weight.shape))
-    return model
-
-
 def _net(dialect: Any = "paper", size: tuple[int, int] = (12, 20), channels: int = 16, **options: Any) -> Any:
     """A convolution, a block with a shortcut around it, and a head."""
     keras.utils.set_random_seed(1)
@@ -52,7 +42,7 @@ def _net(dialect: Any = "paper", size: tuple[int, int] = (12, 20), channels: int
     x = layers.Conv2D(channels, 3, padding="same", activation="relu", **options)(image)
     x = layers.Add()([CBAM(dialect, name="attention", **options)(x), x])
     x = layers.GlobalAveragePooling2D(**options)(x)
-    return _drawn(keras.Model(image, layers.Dense(4, name="scores")(x), name="net"))
+    return drawn(keras.Model(image, layers.Dense(4, name="scores")(x), name="net"), offsets=0.2)
 
 
 def _differ(lowered: Lowered, model: Any) -> float:
@@ -79,7 +69,7 @@ def test_every_dialect_stays_equal(dialect: str, target: Target) -> None:
 @pytest.mark.parametrize("kind", [ChannelAttention, SpatialAttention])
 def test_half_a_block_is_lowered_too(kind: Any) -> None:
     image = keras.Input((10, 8, 16))
-    model = _drawn(keras.Model(image, kind("paper", name="gate")(image)))
+    model = drawn(keras.Model(image, kind("paper", name="gate")(image)), offsets=0.2)
     lowered = lower(model, Target.LITERT_FLOAT)
     assert [rewrite.name for rewrite in lowered.rewrites] == ["gate"]
     assert _differ(lowered, model) < 1e-5
@@ -101,7 +91,7 @@ def test_a_model_inside_a_model_that_is_called_twice() -> None:
     inner = keras.Model(inner_in, CBAM(Dialect(ratio=4), name="attention")(inner_in), name="inner")
     left, right = keras.Input((8, 8, 8), name="left"), keras.Input((8, 8, 8), name="right")
     both = layers.Concatenate()([inner(left), inner(right)])
-    model = _drawn(keras.Model([left, right], {"sum": layers.Conv2D(2, 1)(both), "left": inner(left)}))
+    model = drawn(keras.Model([left, right], {"sum": layers.Conv2D(2, 1)(both), "left": inner(left)}), offsets=0.2)
     lowered = lower(model, Target.LITERT_FLOAT)
     assert len(lowered.rewrites) == 3
     assert list(lowered.model.output) == list(model.output)
@@ -131,7 +121,7 @@ def test_dense_on_a_map_is_a_convolution_and_on_one_pixel_a_vector() -> None:
     image = keras.Input((6, 5, 8))
     x = layers.Dense(4, activation="relu", name="wide")(image)
     x = layers.Dense(3, use_bias=False, name="one")(layers.GlobalAveragePooling2D(keepdims=True)(x))
-    model = _drawn(keras.Model(image, x))
+    model = drawn(keras.Model(image, x), offsets=0.2)
     lowered = lower(model, Target.LITERT_FLOAT)
     assert {each.name: each.rules for each in lowered.rewrites} == {
         "wide": ("dense-on-a-map",),
@@ -220,7 +210,7 @@ def test_what_fails_its_proof_is_undone_and_reported(monkeypatch: pytest.MonkeyP
         return whole(kernel, blocking, width)[::-1] if width == 8 else whole(kernel, blocking, width)
 
     monkeypatch.setattr(forms, "blocked_kernel", broken)
-    model = _drawn(build_model("cbam-small-cnn", input_shape=(32, 32, 3), classes=3))
+    model = drawn(build_model("cbam-small-cnn", input_shape=(32, 32, 3), classes=3), offsets=0.2)
     lowered = lower(model, Target.LITERT_FLOAT)
     assert [rewrite.name for rewrite in lowered.rewrites] == ["stage1_cbam", "stage2_cbam"]
     assert {refusal.name for refusal in lowered.refused} == {"stage3_cbam"}
@@ -230,7 +220,7 @@ def test_what_fails_its_proof_is_undone_and_reported(monkeypatch: pytest.MonkeyP
 
 
 def test_an_open_size_is_refused_with_the_reason() -> None:
-    model = _drawn(build_model("cbam-small-cnn", input_shape=(None, None, 3), classes=3))
+    model = drawn(build_model("cbam-small-cnn", input_shape=(None, None, 3), classes=3), offsets=0.2)
     lowered = lower(model, Target.LITERT_FLOAT)
     assert {(refusal.rule, "--input-shape" in refusal.reason) for refusal in lowered.refused} == {
         ("blocked-convolution", True)
