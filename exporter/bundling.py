@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import tempfile
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +15,7 @@ from typing import Any, Final
 
 from converters.artifact import Artifact
 from converters.errors import ConversionError, ModelError, OptionError, OutputError
+from converters.whole_file import whole_file
 from exporter.against import open_reference
 from exporter.candidates import load_candidate
 from exporter.checking import BUNDLE_SCHEMA, MANIFEST
@@ -31,6 +31,7 @@ CARRIED: Final = (
     "converters/deploy/__init__.py",
     "converters/deploy/targets.py",
     "converters/errors.py",
+    "converters/whole_file.py",
     "exporter/__init__.py",
     "exporter/against.py",
     "exporter/breakdown.py",
@@ -173,27 +174,16 @@ def _write(path: Path, artifacts: Sequence[Artifact], reference: Path, options: 
             "overrides": {name: dataclasses.asdict(each) for name, each in options.overrides.items()},
         },
     }
-    partial = ""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, partial = tempfile.mkstemp(prefix=".cbam-partial-", suffix=".pyz", dir=path.parent)
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(b"#!/usr/bin/env python3\n")
-            with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
-                _add(archive, "__main__.py", _START.encode())
-                for name, content in modules().items():
-                    _add(archive, name, content)
-                _add(archive, MANIFEST, json.dumps(manifest, allow_nan=False).encode())
-                for index, each in enumerate(artifacts):
-                    _add(archive, f"artifacts/{index}", each.path.read_bytes())
-                _add(archive, "reference.npz", reference.read_bytes())
-        os.chmod(partial, 0o755)  # noqa: S103  # a program
-        os.replace(partial, path)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
-    finally:
-        if partial and os.path.exists(partial):
-            os.unlink(partial)
+    with whole_file(path, mode=0o755) as stream:  # a program
+        stream.write(b"#!/usr/bin/env python3\n")
+        with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+            _add(archive, "__main__.py", _START.encode())
+            for name, content in modules().items():
+                _add(archive, name, content)
+            _add(archive, MANIFEST, json.dumps(manifest, allow_nan=False).encode())
+            for index, each in enumerate(artifacts):
+                _add(archive, f"artifacts/{index}", each.path.read_bytes())
+            _add(archive, "reference.npz", reference.read_bytes())
 
 
 def modules() -> dict[str, bytes]:

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from converters.artifact import Artifact
 from converters.errors import CbamError, ModelError, OptionError, OutputError, RuntimeUnavailableError
+from converters.whole_file import whole_file
 from exporter.formats import FORMATS, importable
 from exporter.runtimes.table import RUNTIMES, runtime
 
@@ -193,18 +194,8 @@ def write_json(result: Any, path: Path) -> None:
     Raises:
         OutputError: it cannot be written.
     """
-    partial = ""
-    try:
-        handle, partial = tempfile.mkstemp(prefix=".cbam-partial-", suffix=".json", dir=path.parent)
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(json.dumps(result, indent=2, allow_nan=False) + "\n")
-        os.chmod(partial, 0o644)  # a temporary file is made for its owner alone
-        os.replace(partial, path)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
-    finally:
-        if partial and os.path.exists(partial):
-            os.unlink(partial)
+    with whole_file(path) as stream:
+        stream.write((json.dumps(result, indent=2, allow_nan=False) + "\n").encode())
 
 
 def check_json_target(path: Path) -> None:

@@ -8,8 +8,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -19,7 +17,8 @@ from typing import Any, Final
 import numpy as np
 
 from converters.artifact import TensorSpec
-from converters.errors import ModelError, OutputError
+from converters.errors import ModelError
+from converters.whole_file import whole_file
 from exporter.parity.cases import Case
 from exporter.parity.soundness import check_record
 from exporter.parity.verdict import Workload
@@ -139,19 +138,8 @@ def write(record: Record, path: Path) -> None:
     """
     header, arrays = _packed(record)
     named: dict[str, Any] = {"header": np.frombuffer(json.dumps(header, allow_nan=False).encode(), np.uint8), **arrays}
-    partial = ""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, partial = tempfile.mkstemp(prefix=".cbam-partial-", suffix=".npz", dir=path.parent)
-        with os.fdopen(handle, "wb") as stream:
-            np.savez_compressed(stream, **named)
-        os.chmod(partial, 0o644)  # a temporary file is made for its owner alone
-        os.replace(partial, path)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
-    finally:
-        if partial and os.path.exists(partial):
-            os.unlink(partial)
+    with whole_file(path) as stream:
+        np.savez_compressed(stream, **named)
 
 
 def read(path: Path) -> Record:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import string
-import tempfile
 from collections.abc import Callable, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any, Final
 
 from converters.errors import OutputError
+from converters.whole_file import whole_file
 from exporter.report.background import background, causes
 from exporter.report.checks import checks, matrix, short_names, summary
 from exporter.report.images import attention, flips
@@ -117,22 +116,7 @@ def write_report(result: Mapping[str, Any], folder: Path, render: Callable[[Mapp
     """
     check_folder(folder)
     text = render(result)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        _replace(folder / PAGE, text)
-        _replace(folder / RESULT, json.dumps(result, indent=2, allow_nan=False) + "\n")
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot be written ({error.strerror or error})") from error
+    for name, content in ((PAGE, text), (RESULT, json.dumps(result, indent=2, allow_nan=False) + "\n")):
+        with whole_file(folder / name) as stream:
+            stream.write(content.encode())
     return folder / PAGE
-
-
-def _replace(path: Path, text: str) -> None:
-    handle, partial = tempfile.mkstemp(prefix=".cbam-partial-", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
-        os.chmod(partial, 0o644)  # a temporary file is made for its owner alone
-        os.replace(partial, path)
-    finally:
-        if os.path.exists(partial):
-            os.unlink(partial)

@@ -17,7 +17,8 @@ MAY_IMPORT = {
     "converters": {"converters"},
     "exporter.models": {"exporter.models", "converters"},
     "exporter.runtimes": {"exporter.runtimes", "exporter.formats", "converters"},
-    "exporter.parity": {"exporter.parity", "converters.artifact", "converters.errors"},  # NumPy and plain data
+    # NumPy, plain data, and files of the standard library
+    "exporter.parity": {"exporter.parity", "converters.artifact", "converters.errors", "converters.whole_file"},
     "exporter.bench": {"exporter.bench", "exporter.runtimes", "exporter.parity", "converters"},
     "exporter.report": {
         "exporter.report",
