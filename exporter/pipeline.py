@@ -91,31 +91,23 @@ def export(
     on_step("tracing the model for inference")
     traced = trace(source, options)
     value_range = options.input_range or known_range(source)
-    settings = ConversionSettings(
-        metadata=metadata(source, traced, options, value_range),
-        precision=options.precision,
-        opset=options.opset or DEFAULT_OPSET,
-        inputs_as_nchw=options.inputs_as_nchw,
-        flat_images=options.lower,
-        select_tf_ops=options.select_tf_ops,
-    )
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(workspace(options.output))
         complete: dict[str, Artifact] = {}
         lowered: dict[str, Lowered] = {}
         sessions: dict[str, list[Session]] = {}
         for name in options.formats:
-            ready, told = traced, settings
+            ready, settings = traced, _settings(source, traced, options, value_range)
             if options.lower and options.precision in FORMATS[name].targets:
                 fast = FORMATS[name].targets[options.precision][0]
                 on_step(f"lowering the model for {fast}")
-                ready, lowered[name] = lower_for(
-                    fast, source, traced, value_range, () if options.winograd else (WINOGRAD,)
-                )
-                told = dataclasses.replace(settings, metadata={**settings.metadata, "lowered": lowered[name].summary()})
+                left_out = () if options.winograd else (WINOGRAD,)
+                ready, lowered[name] = lower_for(fast, source, traced, value_range, left_out)
+                told = {**settings.metadata, "lowered": lowered[name].summary()}
+                settings = dataclasses.replace(settings, metadata=told)
             on_step(f"converting to {name}")
             with disk_errors(options.output):
-                complete[name] = _convert(name, ready, folder / targets[name].name, told)
+                complete[name] = _convert(name, ready, folder / targets[name].name, settings)
             sessions[name] = []
             for opener in runtimes[name]:
                 on_step(f"opening it in {opener.version()}")
@@ -202,6 +194,19 @@ def metadata(source: LoadedModel, traced: Any, options: ExportOptions, value_ran
             "versions": {name: version(name) for name in _VERSIONED} | {"python": platform.python_version()},
         },
     }
+
+
+def _settings(
+    source: LoadedModel, traced: Any, options: ExportOptions, value_range: Range | None
+) -> ConversionSettings:
+    return ConversionSettings(
+        metadata=metadata(source, traced, options, value_range),
+        precision=options.precision,
+        opset=options.opset or DEFAULT_OPSET,
+        inputs_as_nchw=options.inputs_as_nchw,
+        flat_images=options.lower,
+        select_tf_ops=options.select_tf_ops,
+    )
 
 
 def _open(opener: Runtime, artifact: Artifact, options: ExportOptions) -> Session | None:
