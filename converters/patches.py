@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import os
 import warnings
 from collections.abc import Iterator
 from typing import Any, Final
@@ -99,6 +100,59 @@ _CONVOLUTIONS: Final = (
     "Conv3DBackpropInputV2",
     "BatchToSpaceND",  # behind a dilated one
 )
+
+
+@contextlib.contextmanager
+def weights_written_once() -> Iterator[None]:
+    """Inside, tf2onnx does not write a constant anew after each of its passes over the graph.
+
+    Cause: after every pass it empties the attributes of all its nodes and fills them again, and the memory of what is
+    deleted belongs to the node's protobuf as long as that lives. A constant's attribute is its weights: of ResNet-50's
+    113 MB some thirty copies were held, and ResNet-101 took more than 20 GB. tf2onnx reads a constant from elsewhere,
+    never from there.
+    Upstream: tf2onnx/graph.py, `Node.update_proto`, called by `GraphOptimizerBase.optimize`.
+    Remove when: tf2onnx leaves attributes alone that have not changed.
+    """
+    from tf2onnx.graph import Node
+
+    given = Node.update_proto
+
+    def update_proto(self: Any, external_tensor_storage: Any = None) -> None:
+        if not self.is_const():
+            given(self, external_tensor_storage)
+
+    Node.update_proto = update_proto
+    try:
+        yield
+    finally:
+        Node.update_proto = given
+
+
+@contextlib.contextmanager
+def passes_in_place() -> Iterator[None]:
+    """Inside, tf2onnx works on its graph itself, not on a copy that it makes for each of its passes.
+
+    Cause: so that it can go on when one of them fails, it copies all weights before each, and the copies, which hold
+    each other, go with Python's next full collection at the earliest. Inside, a pass that fails raises its error.
+    Upstream: tf2onnx/optimizer/__init__.py, `optimize_graph`; the variable is tf2onnx's own switch, of which it
+    asks only whether it is set.
+    Remove when: tf2onnx copies no weights there.
+    """
+    with _variable("TF2ONNX_CATCH_ERRORS", "FALSE"):
+        yield
+
+
+@contextlib.contextmanager
+def _variable(name: str, value: str) -> Iterator[None]:
+    given = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        if given is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = given
 
 
 @contextlib.contextmanager
