@@ -14,6 +14,7 @@ import pytest
 from keras import layers
 
 from exporter import CBAM, ExportOptions, export
+from exporter.models.cbam import ChannelAttention, SpatialAttention
 from exporter.parity.verdict import Verdict
 
 FRAGMENT = ("onnx-fragment",)
@@ -158,6 +159,18 @@ def test_zeros_go_into_a_maximum_of_what_is_not_negative_only(relu: bool, tmp_pa
     assert _verdicts(result) == {Verdict.PASSED}
     nodes = [node.op_type for node in onnx.load(result.artifacts[0].path).graph.node]
     assert nodes.count("Pad") == (not relu)
+
+
+def test_two_blocks_may_read_one_map(tmp_path: Path) -> None:
+    """As ONNX nodes they begin alike, and tf2onnx makes one of nodes that are alike."""
+    keras.utils.set_random_seed(1)
+    image = keras.Input((16, 16, 3), name="image")
+    x = layers.Conv2D(8, 3, padding="same", activation="relu")(image)
+    both = layers.Add()([ChannelAttention("timm", name="what")(x), SpatialAttention("blog", name="where")(x)])
+    model = keras.Model(image, layers.GlobalMaxPooling2D()(both), name="both")
+    result = export(model, ExportOptions(output=tmp_path))
+    assert _verdicts(result) == {Verdict.PASSED}
+    assert [each.rules for each in result.lowered["onnx"].rewrites] == [FRAGMENT, FRAGMENT]
 
 
 def test_the_addition_around_a_block_is_in_the_blocks_layout(tmp_path: Path) -> None:
