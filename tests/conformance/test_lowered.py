@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections import Counter
 from pathlib import Path
@@ -15,6 +16,7 @@ from keras import layers
 
 from exporter import CBAM, ExportOptions, export
 from exporter.models.cbam import ChannelAttention, SpatialAttention
+from exporter.models.dialect import DIALECTS
 from exporter.parity.verdict import Verdict
 
 FRAGMENT = ("onnx-fragment",)
@@ -79,6 +81,14 @@ def test_both_formats_are_verified_and_fast(dialect: str, data_format: str, tmp_
     # The first block's pooled maps are cut into strips; the second's are low enough to be convolved as they are.
     assert (nodes["GlobalMaxPool"], nodes["GlobalAveragePool"], nodes["Conv"], nodes["Gather"]) == (2, 3, 4, 1)
     assert not {"Shape", "Split", "Expand", "ReduceSum", "Digamma", "Identity"} & nodes.keys()
+
+
+@pytest.mark.parametrize("height", [32, 16])
+def test_gates_of_a_hard_sigmoid_are_fragments_too(height: int, tmp_path: Path) -> None:
+    dialect = dataclasses.replace(DIALECTS["paper"], gate="hard_sigmoid")
+    result = export(_net(dialect, (height, 32)), ExportOptions(output=tmp_path))
+    assert _verdicts(result) == {Verdict.PASSED}
+    assert [each.rules for each in result.lowered["onnx"].rewrites] == [FRAGMENT, FRAGMENT]
 
 
 @pytest.mark.parametrize("batch", [3, "dynamic"])
