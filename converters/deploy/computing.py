@@ -283,7 +283,7 @@ RULES: Final[Mapping[str, Rule]] = {
     **dict.fromkeys(("layers.Conv2D", "layers.Conv1D"), _conv),
     "layers.BatchNormalization": _norm,
     "layers.Activation": _activation_layer,
-    "layers.ReLU": _relu_layer,
+    **dict.fromkeys(("layers.ReLU", "activations.ReLU"), _relu_layer),
     "ops.Relu": _named("relu"),
     "ops.Relu6": _named("relu6"),
     "ops.Sigmoid": _named("sigmoid"),

@@ -8,20 +8,20 @@ from typing import Any, Final
 from converters.deploy import computing, shaping
 from converters.deploy.algebra import Axis, Map, View
 from converters.deploy.flat import Call, Flat, Tensor
-from converters.deploy.shaping import Rule
+from converters.deploy.shaping import Rule, keeps_fractions
 
-__all__ = ["TRANSPARENT", "Cone", "between", "strip"]
+__all__ = ["Cone", "between", "is_transparent", "strip"]
 
 _RULES: Final[Mapping[str, Rule]] = {**shaping.RULES, **computing.RULES}
 
-TRANSPARENT: Final = frozenset(
+_TRANSPARENT: Final = frozenset(
     {
         *("layers.Permute", "ops.Transpose", "ops.Moveaxis", "ops.Swapaxes", "ops.Cast", "ops.StopGradient"),
         *("layers.Identity", "layers.Dropout", "layers.SpatialDropout2D", "layers.ActivityRegularization"),
         *("layers.GaussianNoise", "layers.GaussianDropout", "layers.AlphaDropout", "ops.Identity", "ops.Copy"),
     }
 )
-"""Calls that give their map back, its axes in another order at most."""
+"""Calls that give their map back, its axes in another order at most; a Cast between floating types only."""
 
 
 class Cone:
@@ -61,10 +61,17 @@ class Cone:
             self.stuck[call] = f"{call.operation.__class__.__name__} {call.path!r}"
 
 
+def is_transparent(call: Call) -> bool:
+    """Whether a call gives its map back as it is at inference, but for the order of its axes and roundoff."""
+    if call.kwargs.get("training"):  # noise and dropout that the model asks for at inference too
+        return False
+    return call.kind in _TRANSPARENT and (call.kind != "ops.Cast" or keeps_fractions(call))
+
+
 def strip(tensor: Tensor) -> Iterator[Tensor]:
     """The tensor, and those before it that are the same map but for the order of its axes."""
     yield tensor
-    while tensor.call is not None and tensor.call.kind in TRANSPARENT:
+    while tensor.call is not None and is_transparent(tensor.call):
         (tensor,) = tensor.call.inputs
         yield tensor
 

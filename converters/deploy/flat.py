@@ -16,7 +16,7 @@ class Tensor:
     """One value of the flat graph.
 
     keras: the KerasTensor it first was. call: what makes it, None for an input of the model. shape: with the batch,
-    None where open.
+    None where open. dtype: by its name in Keras.
     """
 
     keras: Any
@@ -25,6 +25,10 @@ class Tensor:
     @property
     def shape(self) -> tuple[int | None, ...]:
         return tuple(self.keras.shape)
+
+    @property
+    def dtype(self) -> str:
+        return str(self.keras.dtype)
 
     @property
     def order(self) -> int:
@@ -71,7 +75,7 @@ class Flat:
 def kind_of(operation: Any) -> str:
     """`layers.Dense`, `ops.Mean`, `cbam_export>CBAM`: what Keras's own class or ours it exactly is; else ``.
 
-    A subclass may compute anything, so it is of no kind.
+    A subclass may compute anything, so it is of no kind. `activations.ReLU` is what `keras.activations.relu(x)` makes.
     """
     import keras
 
@@ -80,9 +84,10 @@ def kind_of(operation: Any) -> str:
     if registered.startswith("cbam_export>"):
         return str(registered)
     module = str(cls.__module__)
-    if module.startswith("keras.src.layers."):
-        return f"layers.{cls.__name__}"
-    return f"ops.{cls.__name__}" if module.startswith("keras.src.ops.") else ""
+    for part in ("layers", "ops", "activations"):
+        if module.startswith(f"keras.src.{part}."):
+            return f"{part}.{cls.__name__}"
+    return ""
 
 
 def flatten(model: Any) -> Flat:

@@ -268,7 +268,9 @@ class _Emitter:
             return logits
         if kind == "sigmoid":
             return self._node("Sigmoid", logits)
-        return self._node("HardSigmoid", logits, alpha=_HARD[kind], beta=0.5)
+        # HardSigmoid's own slope is a float32 whatever it computes in.
+        sloped = self._node("Mul", logits, self._constant(np.asarray(_HARD[kind])))
+        return self._node("HardSigmoid", sloped, alpha=1.0, beta=0.5)
 
     def _reshape(self, of: str, *shape: int) -> str:
         return self._node("Reshape", of, self._whole(*shape))

@@ -26,7 +26,7 @@ _EVERYWHERE: Final = frozenset(
         *("layers.ReLU", "layers.LeakyReLU", "layers.ELU", "layers.Dropout", "layers.SpatialDropout2D"),
         *("layers.GaussianNoise", "layers.GaussianDropout", "layers.AlphaDropout", "layers.Identity"),
         *("layers.ActivityRegularization", "layers.Rescaling", "ops.Identity", "ops.Relu", "ops.Relu6"),
-        *("ops.Sigmoid", "ops.HardSigmoid", "ops.Silu", "ops.Gelu", "ops.Tanh", "ops.Clip"),
+        *("ops.Sigmoid", "ops.HardSigmoid", "ops.Silu", "ops.Gelu", "ops.Tanh", "ops.Clip", "activations.ReLU"),
     }
 )
 """Calls of one map that do the same to every number."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -114,6 +115,8 @@ class TwinMaker:
             config = last_config(call, config) if last else config
             shape = tuple(args[0].shape) if operation.weights else None
             self._made[key] = _copied(operation, config, shape, self._values)
+        if "training" in inspect.signature(operation.call).parameters:
+            kwargs = {**kwargs, "training": False}  # which Keras gives every layer of the model that is exported
         return self._made[key](*args, **kwargs)
 
     def weigh(self, name: str) -> Weigh:

@@ -6,12 +6,13 @@ from typing import Final
 
 from converters.deploy.blocks import Placement
 from converters.deploy.computing import activation_name
-from converters.deploy.cone import TRANSPARENT, strip
+from converters.deploy.cone import is_transparent, strip
 from converters.deploy.flat import Call, Flat, Tensor
 
 __all__ = ["placement"]
 
 _SHOWN: Final = {"relu": "ReLU", "relu6": "ReLU6", "Relu": "ReLU", "Relu6": "ReLU6"}
+_RELU: Final = ("layers.ReLU", "activations.ReLU")
 _SUMS: Final = ("layers.Add", "ops.Add")
 _PROJECTION: Final = 4
 """Calls on a shortcut at most: pooling, padding, convolution, normalisation."""
@@ -37,7 +38,7 @@ def _name(call: Call) -> str:
         if kind != "linear" or call.kind == "layers.Activation":
             shown = kind or str(getattr(operation.activation, "__name__", "activation"))
             return _SHOWN.get(shown, shown)
-    if call.kind == "layers.ReLU" and operation.max_value == 6:
+    if call.kind in _RELU and operation.max_value == 6:
         return "ReLU6"
     return _SHOWN.get(type(operation).__name__, type(operation).__name__)
 
@@ -45,13 +46,13 @@ def _name(call: Call) -> str:
 def _takers(flat: Flat, source: Tensor, output: Tensor) -> list[str]:
     found = ["output"] if output in flat.outputs else []
     for call in flat.consumers.get(output, ()):
-        if call.kind in TRANSPARENT:
+        if is_transparent(call):
             found.extend(_takers(flat, source, call.outputs[0]))
         elif call.kind in _SUMS and len(call.inputs) == 2:
             other = call.inputs[1] if call.inputs[0] is output else call.inputs[0]
             found.append("residual addition" if _is_shortcut(source, other) else "addition")
         else:
-            activation = call.kind in ("layers.Activation", "layers.ReLU")
+            activation = call.kind in ("layers.Activation", *_RELU)
             shown = type(call.operation).__name__
             found.append(_name(call) if activation else _SHOWN.get(shown, shown))
     return found

@@ -8,7 +8,7 @@ from typing import Any, Final
 from converters.deploy.algebra import Axis, Map, Padded, Pooled, Stack, View
 from converters.deploy.flat import Call
 
-__all__ = ["RULES", "Rule", "space"]
+__all__ = ["RULES", "Rule", "keeps_fractions", "space"]
 
 Rule = Callable[[Call, Sequence[Any]], View | None]
 """A call and its positional arguments, with a View for each tensor -> what it gives, or None."""
@@ -25,6 +25,16 @@ def space(data_format: str | None, rank: int = 4) -> tuple[tuple[int, ...], int]
 def _same(call: Call, args: Sequence[Any]) -> View | None:
     view: View = args[0]
     return view
+
+
+def keeps_fractions(call: Call) -> bool:
+    """Whether a Cast is from one floating type to another; integers have lost what stood behind the point."""
+    return all(tensor.dtype.startswith(("float", "bfloat")) for tensor in (*call.inputs, *call.outputs))
+
+
+def _cast(call: Call, args: Sequence[Any]) -> View | None:
+    view: View = args[0]
+    return view if keeps_fractions(call) else None
 
 
 def _reshape(call: Call, args: Sequence[Any]) -> View | None:
@@ -237,10 +247,11 @@ RULES: Final[Mapping[str, Rule]] = {
         (
             *("layers.Dropout", "layers.SpatialDropout2D", "layers.SpatialDropout1D", "layers.AlphaDropout"),
             *("layers.GaussianNoise", "layers.GaussianDropout", "layers.ActivityRegularization", "layers.Identity"),
-            *("ops.Cast", "ops.StopGradient", "ops.Identity", "ops.Copy"),
+            *("ops.StopGradient", "ops.Identity", "ops.Copy"),
         ),
         _same,
     ),
+    "ops.Cast": _cast,
     **dict.fromkeys(("layers.Reshape", "ops.Reshape"), _reshape),
     "layers.Flatten": _flatten,
     "layers.Permute": _permute_layer,

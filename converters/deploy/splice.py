@@ -49,6 +49,8 @@ def mark(graph_def: Any, fragments: Mapping[str, Fragment]) -> dict[str, Fragmen
             raise ConversionError(f"the lowered block {name!r} is not in the traced graph; --no-lower exports it plain")
         leave.op = _STAND_IN
         leave.input[:] = [enter.input[0]]
+        # tf2onnx makes one node of two that are alike, as those of two blocks on one map would be.
+        leave.attr["_block"].s = name.encode()
         marked[leave.name] = fragment
     return marked
 

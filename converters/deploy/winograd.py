@@ -156,7 +156,7 @@ def _is_relu(call: Call) -> bool:
         return False
     if call.kind == "layers.Activation":
         return _name(call.operation.activation) in _FUSED
-    return call.kind in ("layers.ReLU", "ops.Relu", "ops.Relu6")
+    return call.kind in ("layers.ReLU", "activations.ReLU", "ops.Relu", "ops.Relu6")
 
 
 def _name(activation: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections import Counter
 from pathlib import Path
@@ -14,6 +15,8 @@ from keras import layers
 
 from drawn_weights import drawn
 from exporter import CBAM, ExportOptions, export
+from exporter.models.cbam import ChannelAttention, SpatialAttention
+from exporter.models.dialect import DIALECTS
 from exporter.parity.verdict import Verdict
 
 FRAGMENT = ("onnx-fragment",)
@@ -74,6 +77,14 @@ def test_both_formats_are_verified_and_fast(dialect: str, data_format: str, tmp_
     # The first block's pooled maps are cut into strips; the second's are low enough to be convolved as they are.
     assert (nodes["GlobalMaxPool"], nodes["GlobalAveragePool"], nodes["Conv"], nodes["Gather"]) == (2, 3, 4, 1)
     assert not {"Shape", "Split", "Expand", "ReduceSum", "Digamma", "Identity"} & nodes.keys()
+
+
+@pytest.mark.parametrize("height", [32, 16])
+def test_gates_of_a_hard_sigmoid_are_fragments_too(height: int, tmp_path: Path) -> None:
+    dialect = dataclasses.replace(DIALECTS["paper"], gate="hard_sigmoid")
+    result = export(_net(dialect, (height, 32)), ExportOptions(output=tmp_path))
+    assert _verdicts(result) == {Verdict.PASSED}
+    assert [each.rules for each in result.lowered["onnx"].rewrites] == [FRAGMENT, FRAGMENT]
 
 
 @pytest.mark.parametrize("batch", [3, "dynamic"])
@@ -154,6 +165,18 @@ def test_zeros_go_into_a_maximum_of_what_is_not_negative_only(relu: bool, tmp_pa
     assert _verdicts(result) == {Verdict.PASSED}
     nodes = [node.op_type for node in onnx.load(result.artifacts[0].path).graph.node]
     assert nodes.count("Pad") == (not relu)
+
+
+def test_two_blocks_may_read_one_map(tmp_path: Path) -> None:
+    """As ONNX nodes they begin alike, and tf2onnx makes one of nodes that are alike."""
+    keras.utils.set_random_seed(1)
+    image = keras.Input((16, 16, 3), name="image")
+    x = layers.Conv2D(8, 3, padding="same", activation="relu")(image)
+    both = layers.Add()([ChannelAttention("timm", name="what")(x), SpatialAttention("blog", name="where")(x)])
+    model = keras.Model(image, layers.GlobalMaxPooling2D()(both), name="both")
+    result = export(model, ExportOptions(output=tmp_path))
+    assert _verdicts(result) == {Verdict.PASSED}
+    assert [each.rules for each in result.lowered["onnx"].rewrites] == [FRAGMENT, FRAGMENT]
 
 
 def test_the_addition_around_a_block_is_in_the_blocks_layout(tmp_path: Path) -> None:

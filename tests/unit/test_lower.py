@@ -75,6 +75,14 @@ def test_half_a_block_is_lowered_too(kind: Any) -> None:
     assert _differ(lowered, model) < 1e-5
 
 
+def test_augmentation_inside_the_model_is_off_in_the_proof() -> None:
+    net = _net(size=(12, 12))
+    image = keras.Input((12, 12, 3))
+    turned = layers.RandomRotation(0.5)(layers.RandomFlip()(layers.RandomBrightness(0.5, (0, 1))(image)))
+    lowered = lower(keras.Model(image, net(turned)), Target.LITERT_FLOAT)
+    assert len(lowered.rewrites) == 1, lowered
+
+
 def test_channels_first_becomes_channels_last() -> None:
     model = _net("timm", data_format="channels_first")
     lowered = lower(model, Target.LITERT_FLOAT)

@@ -366,6 +366,16 @@ def test_arguments_given_by_name() -> None:
     assert [block.kind for block in found.blocks] == ["channel"], found
 
 
+def test_activations_called_as_functions() -> None:
+    image = keras.Input((HEIGHT, WIDTH, CHANNELS))
+    x = keras.activations.relu(image)
+    squeeze, excite = layers.Dense(4), layers.Dense(CHANNELS)
+    vectors = [kind(x, axis=(1, 2), keepdims=True) for kind in (ops.mean, ops.max)]
+    gate = keras.activations.sigmoid(ops.add(*(excite(keras.activations.relu(squeeze(each))) for each in vectors)))
+    (block,) = recognise(keras.Model(image, keras.activations.relu(x * gate))).blocks
+    assert (block.kind, str(block.placement)) == ("channel", "after ReLU, before ReLU")
+
+
 def test_a_map_that_is_transposed_between_the_gates() -> None:
     s, first = Spelling(), Spelling(data_format="channels_first")
     image = keras.Input((HEIGHT, WIDTH, 3))

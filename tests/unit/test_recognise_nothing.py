@@ -307,6 +307,14 @@ def scaled_map(x: Any) -> Any:
     return (x * 2.0) * channel(x)
 
 
+def whole_numbers(x: Any) -> Any:
+    return ops.cast(ops.cast(x, "int32"), "float32") * channel(x)
+
+
+def noisy_map(x: Any) -> Any:
+    return layers.GaussianNoise(0.5)(x, training=True) * channel(x)
+
+
 class MyDense(layers.Dense):
     """A subclass may compute anything."""
 
@@ -375,6 +383,8 @@ CASES: dict[str, tuple[Head, str]] = {
     "BatchNorm before the convolution": (moved_norm, "BatchNormalization .* stands in its gate"),
     "BatchNorm of the batch itself": (training_norm, "BatchNormalization .* stands in its gate"),
     "a scaled map": (scaled_map, ""),
+    "a map cut to whole numbers": (whole_numbers, ""),
+    "a map with noise": (noisy_map, ""),
     "a subclass of Dense": (subclassed, "MyDense .* stands in its gate"),
 }
 
@@ -415,6 +425,15 @@ def test_a_wrong_residual_is_none(head: Head) -> None:
     blocks = recognise(_net(head)).blocks
     assert blocks
     assert not any(block.residual for block in blocks)
+
+
+def test_dropout_that_stays_on_stands_between_two_blocks() -> None:
+    def head(x: Any) -> Any:
+        y = layers.Dropout(0.5)(x * channel(x), training=True)
+        return y * conv()(pair(y))
+
+    found = recognise(_net(head))
+    assert [block.kind for block in found.blocks] == ["channel", "spatial"], found
 
 
 def test_a_spatial_gate_of_the_first_map_is_parallel_and_of_a_third_is_nothing() -> None:
