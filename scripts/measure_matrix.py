@@ -90,7 +90,8 @@ def cell(artifact: Artifact, name: str, record: Record, arguments: argparse.Name
     options = VerifyOptions((name,), causes=False, locate=False)
     rows = verify([artifact], against, options).rows
     verdicts = ", ".join(dict.fromkeys(each["verdict"] for each in rows))
-    print(f"{artifact.path.name} in {name}: {verdicts}", file=sys.stderr)
+    reasons = "; ".join(dict.fromkeys(each["reason"] for each in rows if each["verdict"] == "FAILED"))
+    print(f"{artifact.path.name} in {name}: {verdicts} {reasons}".rstrip(), file=sys.stderr)
     return summed(rows)
 
 
