@@ -26,6 +26,15 @@ MOVED: Final = frozenset(
 _PARTED: Final = frozenset({"Split", "SplitV", "Unpack"})
 """Operations with several results of one type."""
 
+_SINGLE: Final[Mapping[str, tuple[int, ...]]] = {
+    "ResizeBilinear": (),
+    "ResizeBicubic": (),
+    "ResizeArea": (),
+    "ScaleAndTranslate": (2, 3),
+    "CropAndResize": (1,),
+}
+"""Operations that give float32 whatever they are given, and which of their inputs have to be float32."""
+
 _FEED: Final = "/fed"
 
 
@@ -297,7 +306,7 @@ def _with_feeds(graph: Any, names: set[str]) -> Any:
 
 
 def _doubled(graph: Any) -> Any:
-    """The graph with float64 in the place of float32, in place."""
+    """The graph with float64 in the place of float32, in place; what computes in float32 only is cast around."""
     import tensorflow as tf
 
     single, double = tf.float32.as_datatype_enum, tf.float64.as_datatype_enum
@@ -307,7 +316,18 @@ def _doubled(graph: Any) -> Any:
     for function in functions:
         for argument in (*function.signature.input_arg, *function.signature.output_arg):
             argument.type = double if argument.type == single else argument.type
+    for node in [each for each in graph.node if each.op in _SINGLE]:
+        name, node.name = node.name, f"{node.name}/single"
+        _cast(graph, node.name, name, (single, double))
+        for place in _SINGLE[node.op]:
+            _cast(graph, node.input[place], f"{node.name}/input{place}", (double, single))
+            node.input[place] = f"{node.name}/input{place}"
     return graph
+
+
+def _cast(graph: Any, source: str, name: str, types: tuple[int, int]) -> None:
+    node = graph.node.add(name=name, op="Cast", input=[source])
+    node.attr["SrcT"].type, node.attr["DstT"].type = types
 
 
 def _double_node(node: Any, single: int, double: int) -> None:
