@@ -255,7 +255,7 @@ class _Sources:
     def origin(self, name: str) -> str:
         """The tensor, or the model's input, whose numbers a node holds; empty where it has them from no input."""
         while name not in self.inputs and self.depends(name) and self._moves(self.nodes[name]):
-            name = _node(self.nodes[name].input[0])
+            name = self._moved(self.nodes[name])
         return self.inputs.get(name, name) if self.depends(name) else ""
 
     def sources(self, node: Any) -> tuple[str, ...]:
@@ -274,7 +274,24 @@ class _Sources:
         return self.nodes[_node(node.input[0])] if node.name in self._parts else node
 
     def _moves(self, node: Any) -> bool:
-        return node.op in MOVED and node.name not in self._parts
+        return bool(self._moved(node)) and node.name not in self._parts
+
+    def _moved(self, node: Any) -> str:
+        """The node whose numbers are this one's too, or empty."""
+        if node.op in MOVED:
+            return _node(node.input[0])
+        if node.op == "Mul":  # swish, whose slope is 1, multiplies with that
+            one, other = map(_node, node.input[:2])
+            return one if self._is_one(other) else other if self._is_one(one) else ""
+        return ""
+
+    def _is_one(self, name: str) -> bool:
+        import tensorflow as tf
+
+        node = self.nodes[name]
+        if node.op != "Const" or node.attr["value"].tensor.tensor_shape.dim:
+            return False
+        return bool(tf.make_ndarray(node.attr["value"].tensor) == 1)
 
     def _is_own(self, name: str) -> bool:
         return name in self.inputs.values() or self._own(self.nodes[name])
