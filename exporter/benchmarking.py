@@ -171,6 +171,8 @@ class _Bench:
             if wants_naive:
                 self._naive(source, name)
             self._add(Candidate(source.name, Role.OURS, "cbam-export", exported[name]))
+        if wants_naive and not any(each.role is Role.NAIVE and each.model == source.name for each in self.candidates):
+            raise ConversionError(f"--against naive: no stock converter makes a file that runs; {self._notes[-1]}")
 
     def _bare(self, source: LoadedModel) -> Any:
         from converters.deploy.without import without_attention
@@ -208,7 +210,6 @@ class _Bench:
         ways = NAIVE.get((format_name, self._options.precision), ())
         if not ways:
             raise OptionError(f"--against naive: no stock converter writes {format_name} in {self._options.precision}")
-        made = 0
         for way in ways:
             self._step(f"converting {source.name} with {way.name}")
             path = self._folder / f"{len(self.candidates)}-naive{FORMATS[format_name].suffix}"
@@ -219,10 +220,7 @@ class _Bench:
                 told = str(error).removeprefix(f"{path.name}: ")
                 self._notes.append(f"{source.name} {format_name}, {way.name}: not timed: {told}")
                 continue
-            made += 1
             self._add(Candidate(source.name, Role.NAIVE, way.name, artifact))
-        if not made:
-            raise ConversionError(f"--against naive: no stock converter makes a file that runs; {self._notes[-1]}")
 
     def _add(self, candidate: Candidate) -> None:
         labels = {each.label for each in self.candidates}

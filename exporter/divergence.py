@@ -83,7 +83,10 @@ class Divergences:
         name = TRACEABLE.get(artifact.format)
         if name is None:
             return Found(
-                artifact, None, f"inner tensors of {artifact.format} cannot be read; of tflite and onnx", chosen
+                artifact,
+                None,
+                f"inner tensors of {artifact.format} cannot be read, those of tflite and onnx can",
+                chosen,
             )
         self._on_step(f"searching {artifact.path.name} along the layers")
         try:

@@ -26,6 +26,15 @@ MOVED: Final = frozenset(
 _PARTED: Final = frozenset({"Split", "SplitV", "Unpack"})
 """Operations with several results of one type."""
 
+_SINGLE: Final[Mapping[str, tuple[int, ...]]] = {
+    "ResizeBilinear": (),
+    "ResizeBicubic": (),
+    "ResizeArea": (),
+    "ScaleAndTranslate": (2, 3),
+    "CropAndResize": (1,),
+}
+"""Operations that give float32 whatever they are given, and which of their inputs have to be float32."""
+
 _FEED: Final = "/fed"
 
 
@@ -246,7 +255,7 @@ class _Sources:
     def origin(self, name: str) -> str:
         """The tensor, or the model's input, whose numbers a node holds; empty where it has them from no input."""
         while name not in self.inputs and self.depends(name) and self._moves(self.nodes[name]):
-            name = _node(self.nodes[name].input[0])
+            name = self._moved(self.nodes[name])
         return self.inputs.get(name, name) if self.depends(name) else ""
 
     def sources(self, node: Any) -> tuple[str, ...]:
@@ -265,7 +274,24 @@ class _Sources:
         return self.nodes[_node(node.input[0])] if node.name in self._parts else node
 
     def _moves(self, node: Any) -> bool:
-        return node.op in MOVED and node.name not in self._parts
+        return bool(self._moved(node)) and node.name not in self._parts
+
+    def _moved(self, node: Any) -> str:
+        """The node whose numbers are this one's too, or empty."""
+        if node.op in MOVED:
+            return _node(node.input[0])
+        if node.op == "Mul":  # swish, whose slope is 1, multiplies with that
+            one, other = map(_node, node.input[:2])
+            return one if self._is_one(other) else other if self._is_one(one) else ""
+        return ""
+
+    def _is_one(self, name: str) -> bool:
+        import tensorflow as tf
+
+        node = self.nodes[name]
+        if node.op != "Const" or node.attr["value"].tensor.tensor_shape.dim:
+            return False
+        return bool(tf.make_ndarray(node.attr["value"].tensor) == 1)
 
     def _is_own(self, name: str) -> bool:
         return name in self.inputs.values() or self._own(self.nodes[name])
@@ -297,7 +323,7 @@ def _with_feeds(graph: Any, names: set[str]) -> Any:
 
 
 def _doubled(graph: Any) -> Any:
-    """The graph with float64 in the place of float32, in place."""
+    """The graph with float64 in the place of float32, in place; what computes in float32 only is cast around."""
     import tensorflow as tf
 
     single, double = tf.float32.as_datatype_enum, tf.float64.as_datatype_enum
@@ -307,7 +333,18 @@ def _doubled(graph: Any) -> Any:
     for function in functions:
         for argument in (*function.signature.input_arg, *function.signature.output_arg):
             argument.type = double if argument.type == single else argument.type
+    for node in [each for each in graph.node if each.op in _SINGLE]:
+        name, node.name = node.name, f"{node.name}/single"
+        _cast(graph, node.name, name, (single, double))
+        for place in _SINGLE[node.op]:
+            _cast(graph, node.input[place], f"{node.name}/input{place}", (double, single))
+            node.input[place] = f"{node.name}/input{place}"
     return graph
+
+
+def _cast(graph: Any, source: str, name: str, types: tuple[int, int]) -> None:
+    node = graph.node.add(name=name, op="Cast", input=[source])
+    node.attr["SrcT"].type, node.attr["DstT"].type = types
 
 
 def _double_node(node: Any, single: int, double: int) -> None:

@@ -31,6 +31,7 @@ class Cone:
         shape = anchor.shape
         layout = ((Axis("n", shape[0]),), *((Axis(axis, shape[axis]),) for axis in (1, 2, 3)))
         self.anchor, self.stuck = anchor, dict[Call, str]()
+        self._ended: dict[Tensor, str] = {}
         self._flat = flat
         self._known: dict[Tensor, View] = {anchor: View(Map(), layout)}
         self._done = anchor.order
@@ -38,7 +39,7 @@ class Cone:
     def view(self, tensor: Tensor) -> View | None:
         """What a tensor is of the anchor; None if it is not made of it alone, or by something not known here.
 
-        `stuck` then has the calls at which the way from the anchor ended.
+        `stuck` then has the calls at which the way from the anchor ended, and what ended it.
         """
         for call in self._flat.calls[self._done + 1 : tensor.order + 1]:
             self._visit(call)
@@ -48,7 +49,8 @@ class Cone:
     def _visit(self, call: Call) -> None:
         inputs = call.inputs
         known = [self._known.get(tensor) for tensor in inputs]
-        if not any(known):
+        ended = next((self._ended[tensor] for tensor in inputs if tensor in self._ended), None)
+        if not any(known) and ended is None:
             return
         made = None
         rule = _RULES.get(call.kind)
@@ -57,8 +59,12 @@ class Cone:
             made = rule(call, [_viewed(value, self._known) for value in args])
         if made is not None and len(made.layout) == len(call.outputs[0].shape):
             self._known[call.outputs[0]] = made
-        elif any(view is not None and not isinstance(view.value, Map) for view in known):
-            self.stuck[call] = f"{call.operation.__class__.__name__} {call.path!r}"
+            return
+        # Of a sum of what is known and what is not, the cause is where the other way ended.
+        ended = ended or f"{call.operation.__class__.__name__} {call.path!r}"
+        self._ended.update(dict.fromkeys(call.outputs, ended))
+        if any(view is not None and not isinstance(view.value, Map) for view in known):
+            self.stuck[call] = ended
 
 
 def is_transparent(call: Call) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -29,6 +29,17 @@ and arithmetic uses less than half of that (measured: up to 0.3); rounding may u
 
 _SUMS: Final = ("AddV2", "Add", "Sub", "BiasAdd")
 """Operations that a product in parts is put together by."""
+
+_ACTIVATIONS: Final[tuple[tuple[str, Callable[[np.ndarray], np.ndarray]], ...]] = (
+    ("leaving it out", lambda x: x),
+    ("a ReLU in its place", lambda x: np.maximum(x, 0)),
+    ("a ReLU6 in its place", lambda x: np.clip(x, 0, 6)),
+    ("a ReLU1 in its place", lambda x: np.clip(x, -1, 1)),
+)
+"""What a runtime may compute in one operation with a convolution, so that the value in front of it is in no tensor."""
+
+PADS: Final = ("Pad", "PadV2", "MirrorPad")
+"""Operations that put a border around a map."""
 
 _POINTS: Final = 8
 _FLAT: Final = 1e-4
@@ -74,6 +85,9 @@ def culprit(match: Match, chain: Sequence[LayerTensor], predicted: Arrays, round
     linear, after = _activation(match, chain, predicted)
     if after and _agrees_where_it_is_linear(match, predicted[match.layer.name], predicted[linear.name]):
         return Culprit(after[-1], "right where the activation leaves a value as it is, wrong where it does not")
+    other = _other_activation(match, chain, predicted)
+    if other is not None:
+        return other
     return _scale(match, chain, linear, predicted, rounded)
 
 
@@ -102,6 +116,21 @@ def _activation(match: Match, chain: Sequence[LayerTensor], predicted: Arrays) -
     return end, after
 
 
+def _other_activation(match: Match, chain: Sequence[LayerTensor], predicted: Arrays) -> Culprit | None:
+    """The activation that ends a segment, where the file holds what another one gives of the value in front of it."""
+    layer = match.layer.layer
+    own = [tensor for tensor in chain if tensor.layer == layer]
+    fed = {source for tensor in own for source in tensor.sources} - {tensor.name for tensor in own}
+    before = predicted.get(fed.pop()) if len(fed) == 1 else None
+    if before is None or before.shape != match.value.shape or any(tensor.weighted for tensor in own):
+        return None
+    for words, give in _ACTIVATIONS:
+        # The same roundings through a function that is nowhere steeper than twice the usual activations.
+        if largest(match.value, give(before)) <= 2 * match.allowed:
+            return Culprit(layer, f"the values are those that come of {words}")
+    return None
+
+
 def _agrees_where_it_is_linear(match: Match, behind: np.ndarray, before: np.ndarray) -> bool:
     same = behind == before
     there = np.abs(match.value - behind)[same]
@@ -124,9 +153,26 @@ def _scale(
     norms = [name for t in chain[chain.index(weighted[0]) : chain.index(linear) + 1] for name in t.layer.split(" + ")]
     others = [name for name in dict.fromkeys(norms) if name != heavy and name != weighted[0].layer]
     target, behind = predicted[linear.name], predicted[match.layer.name]
+    if _hidden(chain, weighted[0]) and not _in_few_channels(match, linear.channels, behind):
+        return UNKNOWN
     if not others or target.shape != match.value.shape:
         return Culprit(heavy, "") if not others else UNKNOWN
     return _by_channel(match, linear.channels, (target, behind), (heavy, others), rounded)
+
+
+def _hidden(chain: Sequence[LayerTensor], product: LayerTensor) -> bool:
+    """Whether layers in front of a product are in no tensor of the file, and may be at fault as well. Converters take
+    padding into the product; of others that is unusual."""
+    front = chain[: chain.index(product)]
+    return any(each.op not in PADS and each.layer != product.layer for each in front)
+
+
+def _in_few_channels(match: Match, axis: int, due: np.ndarray) -> bool:
+    """Whether most channels of a product are right, which they are not if what it reads is wrong."""
+    if match.value.shape != due.shape:
+        return False
+    off = np.moveaxis(np.abs(match.value - due), axis, 0) > match.allowed
+    return bool(np.mean(off.reshape(len(off), -1).any(1)) <= 0.5)
 
 
 def _by_channel(
@@ -216,6 +262,27 @@ _CHANGES: Final[tuple[tuple[str, Callable[[np.ndarray], np.ndarray | None]], ...
     ("it is brought from 0..1 to -1..1", lambda v: v * np.float32(2) - np.float32(1)),
     ("it is brought from 0..255 to -1..1", lambda v: v / np.float32(127.5) - np.float32(1)),
 )
+
+
+def other_ways(match: Match, chain: Sequence[LayerTensor], values: Arrays) -> Iterator[tuple[str, str, Arrays]]:
+    """Usual faults of a layer inside a segment, of which the file holds no tensor: the layer's name, what is wrong with
+    it, and what its result then is, by tensor."""
+    for layer in dict.fromkeys(tensor.layer for tensor in chain):
+        own = [tensor for tensor in chain if tensor.layer == layer]
+        end = own[-1]
+        if " + " in layer or end.name == match.layer.name or any(tensor.weighted for tensor in own):
+            continue
+        fed = {source for tensor in own for source in tensor.sources} - {tensor.name for tensor in own}
+        before = values.get(fed.pop()) if len(fed) == 1 else None
+        if before is not None and before.shape == values[end.name].shape:
+            for words, give in _ACTIVATIONS:
+                yield layer, f"the values are those that come of {words}", {end.name: give(before)}
+        if end.op in PADS and values[end.name].ndim == 4:
+            for way in _SHIFTS:
+                yield layer, "the border is at other sides", {end.name: np.roll(values[end.name], way, (1, 2))}
+
+
+_SHIFTS: Final = ((1, 1), (-1, -1), (1, 0), (0, 1), (-1, 0), (0, -1))
 
 
 def explains(match: Match, predicted: np.ndarray) -> bool:

@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 
 from exporter.parity.attention import GateLine, SpatialMaps, gate_lines, spatial_maps
-from exporter.parity.culprit import UNKNOWN, Culprit, culprit, explains, input_variants, segment
+from exporter.parity.culprit import UNKNOWN, Culprit, culprit, explains, input_variants, other_ways, segment
 from exporter.parity.layers import Arrays, InnerReference
 from exporter.parity.matching import Match, Matcher
 from exporter.parity.prediction import CLIPPED, ROUNDINGS, Prediction, Predictor, largest
@@ -295,6 +295,10 @@ def _culprit(
                 return Culprit(name, words)
             if match.how != "value" and _shows(tensors, predictor, prediction, changed):
                 return Culprit(name, words)
+    known = {each.layer.name: each.value for each in matches if each is not match}
+    for layer, words, instead in other_ways(match, chain, {**prediction.values, **known, **taken}):
+        if explains(match, predictor.reference.exact(taken, {**known, **instead})[match.layer.name]):
+            return Culprit(layer, words)
     return culprit(match, chain, prediction.values, bool(ROUNDINGS[predictor.precision]))
 
 

@@ -39,6 +39,10 @@ ROUNDINGS: Final[Mapping[str, tuple[Rounding, ...]]] = {
 }
 """How the weights of each precision may be rounded; the files do not tell which."""
 
+_RESIZES: Final = ("ResizeBilinear", "ResizeBicubic", "ScaleAndTranslate")
+"""Operations that interpolate between pixels. Their coordinates are rounded in float32, also in TensorFlow's float64
+run."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Prediction:
@@ -65,6 +69,7 @@ class Predictor:
             each.name for each in reference.tensors if {*each.sources} <= products and each.sources
         }
         self._summed = {tensor.name: self._terms(tensor) for tensor in reference.tensors}
+        self._moved = {tensor.name: self._coordinates(tensor) for tensor in reference.tensors if tensor.op in _RESIZES}
 
     def _terms(self, tensor: LayerTensor) -> float:
         """By how much one rounding grows in a mean: sqrt(n) for n terms (`verdict.derived_tolerance`).
@@ -75,6 +80,15 @@ class Predictor:
             return 1.0
         return math.sqrt(max(1.0, self.truth[tensor.sources[0]].size / max(1, self.truth[tensor.name].size)))
 
+    def _coordinates(self, tensor: LayerTensor) -> float:
+        """What rounded coordinates may do to a resize: two roundings of the side that is read, times the largest
+        difference there can be between neighbours (`verdict.derived_tolerance`)."""
+        read = self.truth.get(tensor.sources[0]) if tensor.sources else None
+        read = self._inputs.get(tensor.sources[0]) if read is None and tensor.sources else read
+        if read is None or read.ndim != 4:
+            return 0.0
+        return float(2 * UNIT_ROUNDOFF_FP32 * max(read.shape[1:3]) * np.ptp(read))
+
     def predict(self, known: Arrays, inputs: Arrays) -> Prediction:
         """From `known` values by tensor, and from `inputs` as the artifact took them in."""
         values = self.reference.exact(inputs, known)
@@ -84,6 +98,8 @@ class Predictor:
             + LAST_ROUNDINGS * UNIT_ROUNDOFF_FP32 * self._summed[name] * float(np.max(np.abs(own[name]), initial=0.0))
             for name in values
         }
+        for name, moved in self._moved.items():
+            allowed[name] += SAFETY_FP32 * moved
         if ROUNDINGS[self.precision]:
             found = [self.reference.exact(inputs, known, each) for each in ROUNDINGS[self.precision]]
             read = values

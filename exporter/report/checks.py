@@ -35,6 +35,20 @@ def short_names(result: Mapping[str, Any]) -> dict[str, str]:
     return names
 
 
+def overall(rows: Sequence[Row]) -> str:
+    """The verdict on all: NOT INFORMATIVE where no check could have failed."""
+    found = {row["verdict"] for row in rows}
+    return next(each for each in ("FAILED", "PASSED", "NOT INFORMATIVE") if each in found or each == "NOT INFORMATIVE")
+
+
+def _that_counts(rows: Iterable[Row]) -> str:
+    """Of one artifact's cases in one runtime: FAILED in any of them; else what the real samples, which are the first
+    case of each output, show. Of a quantised artifact the figures of the other cases are shown only."""
+    rows = list(rows)
+    real = {row["output"]: row["verdict"] for row in reversed(rows)}
+    return "FAILED" if overall(rows) == "FAILED" else worst(real.values())
+
+
 def summary(result: Mapping[str, Any]) -> Html:
     """The verdict in words."""
     rows = result["verification"]
@@ -58,7 +72,7 @@ def summary(result: Mapping[str, Any]) -> Html:
         (value, sum(row["verdict"] == value for row in rows)) for value in ("FAILED", "NOT INFORMATIVE", "PASSED")
     ]
     chips = [tag("li", verdict(value), Html("&#160;"), tag("b", count)) for value, count in counts if count]
-    word = "FAILED" if failed else "NOT INFORMATIVE" if len(silent) == len(rows) else "PASSED"
+    word = overall(rows)
     kind = _kind(word)
     return tag(
         "section",
@@ -97,8 +111,14 @@ def _sentence(result: Mapping[str, Any], path: str, names: Mapping[str, str]) ->
             yield join(["; it first leaves the model at layer ", tag("b", each["layer"]), block])
     for each in result.get("not_located", ()):
         if each["artifact"] == path:
-            yield f"; no layer is named: {each['reason']}"
+            yield f"; no layer is named: {_plain(each)}"
     yield "."
+
+
+def _plain(each: Row) -> str:
+    """Why no layer is named, without the full stop that a library's own message may end with."""
+    reason: str = each["reason"]
+    return reason.rstrip(".")
 
 
 def _used(row: Row) -> float | None:
@@ -109,7 +129,7 @@ def _used(row: Row) -> float | None:
 
 
 def matrix(result: Mapping[str, Any]) -> Html:
-    """Runtimes by outputs: the verdict that counts of all cases, and each case."""
+    """Runtimes by outputs: the verdict that counts, and that of each case."""
     names = short_names(result)
     outputs = list(dict.fromkeys(row["output"] for row in result["verification"]))
     rows = []
@@ -123,7 +143,11 @@ def matrix(result: Mapping[str, Any]) -> Html:
     return tag(
         "section",
         tag("h2", "Runtimes and outputs", id="matrix"),
-        table(headings, rows, "One line a runtime, one column an output; of all cases the verdict that counts."),
+        table(
+            headings,
+            rows,
+            "One line a runtime, one column an output; FAILED where any case did, else the verdict on the first case.",
+        ),
         aria_labelledby="matrix",
     )
 
@@ -135,7 +159,7 @@ def _cell(rows: Sequence[Row]) -> Html:
         tag("li", f"{row['case']}\u00a0", tag("span", *_mark(row["verdict"]), class_=f"mark {_kind(row['verdict'])}"))
         for row in rows
     ]
-    return join([verdict(worst(row["verdict"] for row in rows)), tag("ul", *marks, class_="cases")])
+    return join([verdict(_that_counts(rows)), tag("ul", *marks, class_="cases")])
 
 
 def _kind(value: str) -> str:
@@ -154,7 +178,7 @@ def checks(result: Mapping[str, Any]) -> Html:
     for (path, runtime, machine), rows in groups(result["verification"]):
         failed = any(row["verdict"] == "FAILED" for row in rows)
         head = join([tag("b", names[path]), " in ", runtime + (f", on {machine}" if machine else ""), " "])
-        title = tag("summary", head, verdict(worst(row["verdict"] for row in rows)))
+        title = tag("summary", head, verdict(_that_counts(rows)))
         parts.append(tag("details", title, _figures(rows), _reasons(rows), open=failed or len(parts) == 0))
     return tag(
         "section",
@@ -223,7 +247,13 @@ def divergences(result: Mapping[str, Any]) -> Html | None:
         for each in result.get("divergence", ())
     ]
     items += [
-        tag("li", tag("b", names.get(each["artifact"], each["artifact"])), ": no layer is named: ", each["reason"], ".")
+        tag(
+            "li",
+            tag("b", names.get(each["artifact"], each["artifact"])),
+            ": no layer is named: ",
+            each["reason"].rstrip("."),
+            ".",
+        )
         for each in result.get("not_located", ())
     ]
     return tag("ul", *items, class_="sentences") if items else None

@@ -12,10 +12,10 @@ from typing import Any, Final
 from converters.errors import OutputError
 from converters.whole_file import whole_file
 from exporter.report.background import background, causes
-from exporter.report.checks import checks, matrix, short_names, summary
+from exporter.report.checks import checks, matrix, overall, short_names, summary
 from exporter.report.images import attention, flips
 from exporter.report.layers import along_layers, gates
-from exporter.report.markup import Html, and_list, join, tag, worst
+from exporter.report.markup import Html, and_list, join, tag
 
 PAGE: Final = "index.html"
 RESULT: Final = "result.json"
@@ -38,7 +38,7 @@ def page(result: Mapping[str, Any], source: str | None = RESULT) -> str:
     names = list(short_names(result).values())
     subject = and_list(names) if len(names) <= 3 else f"{len(names)} artifacts"
     reference = result["reference"]
-    title = f"{worst(row['verdict'] for row in result['verification'])}: {subject} against {reference['name']}"
+    title = f"{overall(result['verification'])}: {subject} against {reference['name']}"
     line = f"against {reference['against']} of {reference['name']}, {reference['source']}"
     return document("verify", (title, f"Parity of {subject}", line), sections, _TITLES, source)
 

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from converters.artifact import Artifact, Precision
 from converters.errors import ConversionError, ModelError, OptionError
-from exporter import BenchOptions, ExportOptions, add_cbam, benchmark, build_model, cli_bench, export
+from exporter import CBAM, BenchOptions, ExportOptions, add_cbam, benchmark, build_model, cli_bench, export
 from exporter.bench.naive import NAIVE, make_naive
 from exporter.bench.options import AGAINST
 from exporter.bench.result import BenchReport, Role
@@ -74,6 +74,19 @@ def test_so_do_those_of_onnx() -> None:
     made = ["without attention", "tf2onnx", "Keras export", "cbam-export"]
     assert [each.candidate.label for each in found.measured] == [f"little onnx, {each}" for each in made]
     check_candidates(found)
+
+
+@pytest.mark.slow
+def test_a_format_that_no_stock_converter_can_write_is_told_and_the_others_are_compared() -> None:
+    image = keras.Input((16, 16, 3))
+    x = keras.layers.Conv2D(16, 3, activation="gelu")(image)  # tf2onnx writes an operation that ONNX has not
+    model = keras.Model(image, keras.layers.GlobalAveragePooling2D()(CBAM("timm")(x)), name="gelu")
+    found = benchmark(model, BenchOptions(("naive",), threads=(1,), seconds=0.02, launches=1))
+    roles = [(each.candidate.artifact.format, each.candidate.role) for each in found.measured]
+    assert roles == [("tflite", Role.NAIVE), ("tflite", Role.NAIVE), ("tflite", Role.OURS), ("onnx", Role.OURS)]
+    assert [note.split(": ")[0] for note in found.notes] == ["gelu onnx, tf2onnx", "gelu onnx, Keras export"]
+    with pytest.raises(ConversionError, match="no stock converter makes a file that runs; gelu onnx, Keras export"):
+        benchmark(model, BenchOptions(("naive",), ("onnx",), threads=(1,), seconds=0.02, launches=1))
 
 
 def check_candidates(report: BenchReport) -> None:

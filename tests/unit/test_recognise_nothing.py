@@ -350,7 +350,7 @@ CASES: dict[str, tuple[Head, str]] = {
     "the mean twice": (means_twice, "pools avg and avg"),
     "the maximum twice": (maxima_twice, "pools max and max"),
     "a third map": (three_pools, "stands in its gate|"),
-    "minimum for maximum": (min_pool, ""),
+    "minimum for maximum": (min_pool, "Min .* stands in its gate"),
     "weighted vectors before the MLP": (weighted, "merged|dense"),
     "half of the sum": (halved_sum, "dense layer|MLP"),
     "the mean of squares": (sum_of_squares, ""),

@@ -23,6 +23,7 @@ from exporter.report.markup import number
 from exporter.report.page import PAGE, RESULT, check_folder, page, write_report
 
 HOSTILE = '<script>alert("1")</script>&\'conv'
+VERDICTS = ("PASSED", "NOT INFORMATIVE", "FAILED")
 VOID = {"meta", "link", "img", "br", "line", "rect", "circle", "path", "polyline", "input", "hr"}
 
 
@@ -195,6 +196,26 @@ def test_the_page_is_whole_and_loads_nothing() -> None:
     for said in ("no layer is named: the model is not at hand", "40 flips of top-1, 39 of them no near tie", "1 → 2"):
         assert said in read.text
     assert "and 39 more" in read.text
+
+
+def test_cases_that_are_shown_only_do_not_hide_what_the_real_samples_showed() -> None:
+    given = result()
+    given["verification"] = [
+        row(precision="int8", tolerance=None),
+        row(precision="int8", tolerance=None, case="zeros", verdict="NOT INFORMATIVE"),
+        row(artifact="out/b.tflite", precision="fp16", verdict="NOT INFORMATIVE"),
+        row(artifact="out/b.tflite", precision="fp16", case="zeros"),
+        row(artifact="out/c.tflite", precision="int8", tolerance=None),
+        row(artifact="out/c.tflite", precision="int8", tolerance=None, case="zeros", verdict="FAILED"),
+    ]
+    given["not_located"] = [{"artifact": "out/c.tflite", "reason": "it does not run."}]
+    text = page(given)
+    matrix = text.split('id="matrix"')[1].split("</table>")[0]
+    rows = [re.sub(r"<[^>]+>", " ", each) for each in matrix.split("<tr")[2:]]
+    assert [re.search("|".join(VERDICTS), each)[0] for each in rows] == list(VERDICTS)
+    assert "no layer is named: it does not run.." not in Reader(text).text
+    given["verification"] = given["verification"][:2]
+    assert "<title>PASSED: " in page(given)
 
 
 def test_names_are_text_whatever_they_hold() -> None:
