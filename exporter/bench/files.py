@@ -138,10 +138,14 @@ def _read_onnx(path: Path) -> Read:
 
 
 def _precision(computed: Iterable[str], constants: Iterable[str]) -> Precision:
-    """By what most computed tensors are stored as, and where that is float32, by what the weights are."""
+    """By what most computed tensors are stored as, and where that is float32, by what the weights are.
+
+    Sizes, which a graph with an open batch computes by the dozen, are no part of the model's arithmetic.
+    """
     counts: dict[str, int] = {}
     for kind in computed:
-        counts[kind] = counts.get(kind, 0) + 1
+        if kind not in ("int32", "int64", "bool"):
+            counts[kind] = counts.get(kind, 0) + 1
     most = max(counts, key=lambda kind: counts[kind], default="float32")
     if most in ("int8", "uint8"):
         return Precision.INT8

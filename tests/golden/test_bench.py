@@ -17,6 +17,7 @@ from rich.console import Console
 from converters.artifact import Artifact, Precision
 from converters.errors import ConversionError, ModelError, OptionError
 from exporter import CBAM, BenchOptions, ExportOptions, add_cbam, benchmark, build_model, cli_bench, export
+from exporter.bench.files import open_artifact
 from exporter.bench.naive import NAIVE, make_naive
 from exporter.bench.options import AGAINST
 from exporter.bench.result import BenchReport, Role
@@ -241,6 +242,17 @@ def test_nonsense_is_refused_in_one_line(
     assert ran.stdout == ""
     (line,) = [line for line in ran.stderr.splitlines() if line.startswith("error: ")]
     assert message in line
+
+
+def test_a_stock_int8_file_is_int8_however_many_sizes_it_computes(tmp_path: Path) -> None:
+    x = image = keras.Input((8, 8, 4))
+    for _ in range(3):
+        gate = keras.layers.Reshape((1, 1, 4))(keras.layers.GlobalAveragePooling2D()(x))
+        x = x * keras.layers.Dense(4, activation="sigmoid")(gate)
+    images = np.random.default_rng(0).uniform(size=(4, 8, 8, 4)).astype(np.float32)
+    (way,) = NAIVE["tflite", Precision.INT8]
+    path = make_naive(way, keras.Model(image, x), [images], tmp_path / "int8.tflite")
+    assert open_artifact(path).precision is Precision.INT8
 
 
 def test_what_the_command_offers_is_what_there_is() -> None:
