@@ -16,8 +16,9 @@ from exporter.parity.causes import Cause, between, of_the_reference
 from exporter.parity.check import run_in_batches
 from exporter.parity.fitting import Fitting
 from exporter.parity.record import Record
-from exporter.runtimes.base import Session, Traceable
-from exporter.runtimes.table import RUNTIMES, runtime
+from exporter.runtimes.base import Session
+from exporter.runtimes.onnx_runtime import OnnxRuntime
+from exporter.runtimes.table import RUNTIMES
 
 Step = Callable[[str], None]
 Arrays = Mapping[str, np.ndarray]
@@ -31,7 +32,7 @@ _PLAIN: Final = {"tflite": "litert-reference", "saved_model": "tensorflow"}
 """By format, the runtime that computes a file operation by operation, as it is written."""
 
 _USUAL: Final = {"tflite": "litert", "onnx": "onnxruntime", "saved_model": "tensorflow"}
-_LIBRARY: Final = {"tflite": "ai_edge_litert", "onnx": "onnx", "saved_model": "tensorflow"}
+_LIBRARY: Final = {"tflite": "ai_edge_litert", "onnx": "onnxruntime", "saved_model": "tensorflow"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,23 +117,9 @@ def _plainly(record: Record, kept: Kept, count: int, opened: Opener) -> Arrays |
     batch = artifact.inputs[0].shape[0] or record.batch
     try:
         with contextlib.ExitStack() as stack:
-            if artifact.format in _PLAIN:
-                session = stack.enter_context(opened(_PLAIN[artifact.format], artifact))
-                return kept.fitting.take(run_in_batches(session, few, batch))
-            traced = stack.enter_context(runtime(_USUAL[artifact.format]).open(artifact))
-            if not isinstance(traced, Traceable):
-                return None
-            return kept.fitting.take(run_in_batches(_Unoptimised(traced, artifact), few, batch))
+            plain = _PLAIN.get(artifact.format)
+            made = opened(plain, artifact) if plain else OnnxRuntime(optimise=False).open(artifact)
+            session = stack.enter_context(made)
+            return kept.fitting.take(run_in_batches(session, few, batch))
     except CbamError:  # kernels that lack an operation: then this part cannot be told, and the verdict stands without
         return None
-
-
-class _Unoptimised:
-    """A traceable session, run for its outputs alone."""
-
-    def __init__(self, session: Traceable, artifact: Artifact) -> None:
-        self._session, self._names = session, [spec.name for spec in artifact.outputs]
-
-    def run(self, inputs: Arrays) -> dict[str, np.ndarray]:
-        made = self._session.run_traced(inputs)
-        return {name: made[name] for name in self._names if name in made}

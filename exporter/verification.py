@@ -131,9 +131,17 @@ def verify(
     if not candidates:
         if not merged:
             raise OptionError("nothing to verify: give an artifact, or --merge a result")
+        if against is not None:
+            _check_same(open_reference(against, (), on_step).sha256(), options, merged)
         return Verification(merged_results([], merged))
     with _limited(options):
         return _verified(candidates, against, options, merged, on_step)
+
+
+def _check_same(sha256: str, options: VerifyOptions, merged: Sequence[Mapping[str, Any]]) -> None:
+    for path, other in zip(options.merge, merged, strict=True):
+        if other["reference"]["sha256"] != sha256:
+            raise ModelError(f"{path}: was made against another reference, of {other['reference']['name']}")
 
 
 def _verified(
@@ -151,9 +159,7 @@ def _verified(
         if name and name not in record.outputs:
             raise OptionError(f"the model has no output {name!r}{closest(name, record.outputs)}")
     sha256 = record.sha256()
-    for path, other in zip(options.merge, merged, strict=True):
-        if other["reference"]["sha256"] != sha256:
-            raise ModelError(f"{path}: was made against another reference, of {other['reference']['name']}")
+    _check_same(sha256, options, merged)
     source = _source(model, record, options, on_step)
     run = _Run(record, options, on_step)
     for each in refused:

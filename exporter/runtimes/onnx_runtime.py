@@ -24,7 +24,10 @@ def _import() -> Any:
 
 
 class OnnxRuntime:
-    """The CPU execution provider with its default graph optimisations."""
+    """The CPU execution provider with its default graph optimisations, or with none."""
+
+    def __init__(self, optimise: bool = True) -> None:
+        self._optimise = optimise
 
     def version(self) -> str:
         return f"onnxruntime {_import().__version__}"
@@ -32,7 +35,7 @@ class OnnxRuntime:
     def open(self, artifact: Artifact) -> OnnxSession:
         ort = _import()
         try:
-            session = _session(str(artifact.path))
+            session = _session(str(artifact.path), self._optimise)
         except Exception as error:  # ORT has a class of its own for each failure
             raise ConversionError(f"{artifact.path.name}: ONNX Runtime refuses it: {_one_line(error)}") from error
         return OnnxSession(session, artifact, f"onnxruntime {ort.__version__}")

@@ -276,6 +276,8 @@ def test_a_bundle_runs_with_numpy_and_two_runtimes(packed: Path, tmp_path: Path,
     assert result["passed"] is True
     assert len(result["verification"]) == 15
     assert {row["artifact"] for row in result["verification"]} >= {str(made("tflite", "fp32").path)}
+    parts = {each["cause"] for each in result["causes"] if each["artifact"].endswith(".onnx")}
+    assert {"export", "graph optimisation"} <= parts  # told without the onnx package, too
     for word in ("max / spread", "PASSED", "quantisation", "against the float64 truth"):
         assert word in ran.stdout
     merged = verify([], None, VerifyOptions(merge=(alone.parent / "result.json",)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 import os
 import signal
@@ -267,6 +268,17 @@ def test_rows_from_elsewhere_say_where_also_alone(result: dict[str, Any], tmp_pa
     path.write_text("[" * 100_000)
     with pytest.raises(ModelError, match="is not JSON"):
         verify([], None, VerifyOptions(merge=(path,)))
+
+
+def test_a_result_alone_is_held_against_the_reference_that_is_named(
+    result: dict[str, Any], record: Record, recorded: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "result.json"
+    path.write_text(json.dumps(result))
+    assert verify([], recorded, VerifyOptions(merge=(path,))).passed
+    other = dataclasses.replace(record, outputs={name: array + 1 for name, array in record.outputs.items()})
+    with pytest.raises(ModelError, match="was made against another reference"):
+        verify([], other, VerifyOptions(merge=(path,)))
 
 
 def test_what_cannot_be_written_is_told_before_the_work(
