@@ -150,11 +150,15 @@ def _spatial_gate(gate: SpatialGate, form: Form, x: Any, weigh: Weigh) -> Any:
         stacked = maps[0] if len(maps) == 1 else ops.concatenate(maps, -1)
         logits = _conv(kernel, bias, form, width, weigh, "spatial")(stacked)
     made = _gate(gate.gate, logits)
-    return made if form.blocking is None else ops.reshape(made, (-1, height, width, 1))
+    if form.blocking is None:
+        return made
+    made = ops.reshape(made, (-1, height, form.blocking.whole(width), 1))
+    return made if made.shape[2] == width else made[:, :, :width]
 
 
 def _pooled(pool: str, form: Form, x: Any, weigh: Weigh) -> Any:
-    """The maximum or mean over the channels, (N, H, W, 1), or in groups of the blocking, (N, H, W / group, group)."""
+    """The maximum or mean over the channels, (N, H, W, 1), or in groups of the blocking, (N, H, W / group, group), with
+    columns of zeros behind where W is no multiple of its block."""
     from keras import ops
 
     height, width, channels = x.shape[1:]
@@ -165,7 +169,12 @@ def _pooled(pool: str, form: Form, x: Any, weigh: Weigh) -> Any:
         mean = weigh.layer("Conv2D", "spatial_mean", [kernel], (None, None, None, group * channels), **options)
         return mean(ops.reshape(x, (-1, height, width // group, group * channels)))
     made = ops.max(x, 3, keepdims=True) if pool == "max" else ops.mean(x, 3, keepdims=True)
-    return made if form.blocking is None else ops.reshape(made, (-1, height, width // group, group))
+    if form.blocking is None:
+        return made
+    whole = form.blocking.whole(width)
+    if whole > width:  # by the zeros that `same` would put there
+        made = ops.pad(made, ((0, 0), (0, 0), (0, whole - width), (0, 0)))
+    return ops.reshape(made, (-1, height, whole // group, group))
 
 
 def folded(gate: SpatialGate, weigh: Weigh) -> tuple[Array, Array | None]:
@@ -190,7 +199,7 @@ def _conv(kernel: Array, bias: Array | None, form: Form, width: int, weigh: Weig
     strides = 1, 1
     if form.blocking is not None:
         strides = 1, form.blocking.block // form.blocking.group
-        kernel = blocked_kernel(kernel, form.blocking, width)
+        kernel = blocked_kernel(kernel, form.blocking, form.blocking.whole(width))
         bias = None if bias is None else np.broadcast_to(bias, (form.blocking.block,))
     *size, taken, filters = kernel.shape
     options = {"filters": filters, "kernel_size": size, "strides": strides, "padding": "same"}

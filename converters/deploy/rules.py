@@ -21,6 +21,8 @@ from converters.deploy.toeplitz import Blocking
 
 __all__ = ["BLOCK_RULES", "CALL_RULES", "BlockRule", "CallRule", "blocking"]
 
+_BEST: Final = 4  # of a target's blocks, for a map that none divides: the columns added have to be worth it
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class BlockRule:
@@ -81,18 +83,25 @@ def _wants_blocked(block: Block, preference: Preference) -> bool:
 def _can_block(block: Block, preference: Preference) -> str:
     if block.height is None or block.width is None:
         return "the size of its map is open; fix it with --input-shape"
-    if blocking(block.width, preference) is None:
+    return ""
+
+
+def _can_group(block: Block, preference: Preference) -> str:
+    if reason := _can_block(block, preference):
+        return reason
+    assert block.width is not None
+    if blocking(block.width, preference).whole(block.width) > block.width:
         return f"no block of {min(preference.blocks)} to {max(preference.blocks)} columns divides its {block.width}"
     return ""
 
 
-def blocking(width: int, preference: Preference) -> Blocking | None:
-    """The blocks and groups for a map of a width; None where none divides it."""
+def blocking(width: int, preference: Preference) -> Blocking:
+    """The blocks and groups for a map of a width: of those that divide it the best, else the one of the best that needs
+    the fewest columns more."""
     if width <= preference.whole_row:
         return Blocking(width, width)
-    block = next((each for each in preference.blocks if width % each == 0), None)
-    if block is None:
-        return None
+    dividing = (each for each in preference.blocks if width % each == 0)
+    block = next(dividing, None) or min(preference.blocks[:_BEST], key=lambda each: -width % each)
     return Blocking(block, next(each for each in preference.groups if block % each == 0))
 
 
@@ -147,7 +156,7 @@ BLOCK_RULES: Final = (
         "convolved-mean",
         "the mean over few channels is a 1x1 convolution, which gives the columns in groups",
         _wants_convolved_mean,
-        _can_block,
+        _can_group,
         lambda form, block, preference: dataclasses.replace(form, mean_convolved=True),
     ),
 )

@@ -20,10 +20,14 @@ __all__ = ["Blocking", "blocked_kernel"]
 @dataclasses.dataclass(frozen=True, slots=True)
 class Blocking:
     """block: columns of output that are channels of one position; group: columns of input. group divides block, and
-    block the width of the map."""
+    block the width of the map, to which columns of zeros are added if need be."""
 
     block: int
     group: int
+
+    def whole(self, width: int) -> int:
+        """The next multiple of the block to a width, in columns."""
+        return -(-width // self.block) * self.block
 
     def __str__(self) -> str:
         return f"{self.block}/{self.group}"

@@ -96,10 +96,11 @@ def test_another_batch_is_said_and_still_equal(batch: Any, tmp_path: Path) -> No
     }
 
 
-@pytest.mark.parametrize("size", [(14, 14), (12, 40), (6, 22), (37, 30)])
+@pytest.mark.parametrize("size", [(14, 14), (12, 40), (6, 22), (37, 30), (30, 37)])
 def test_maps_of_many_sizes(size: tuple[int, int], tmp_path: Path) -> None:
     result = export(_net("paper", size), ExportOptions(formats=("tflite", "onnx"), output=tmp_path))
     assert _verdicts(result) == {Verdict.PASSED}
+    assert _partitions(result.artifacts[0].path)[0] == 1
     assert {each.rules for each in result.lowered["onnx"].rewrites} == {FRAGMENT}
 
 
