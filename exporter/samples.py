@@ -24,16 +24,18 @@ def samples(
 
     A zoo model gets its 1,000 test images. Any other image input gets eight photographs and their mirror images, scaled
     to its size and to `value_range` (0..1 if that is not known); any other float input, uniform noise in that range or
-    normal noise; an integer input, zeros and ones; each from a fixed seed.
+    normal noise; an integer input, zeros and ones; each from a fixed seed. Each image input has the photographs in
+    another order: a model that compares two would see nothing but equal ones.
     """
     if zoo is not None and len(specs) == 1 and specs[0].shape[1:] == (28, 28, 1):
         images = zoo.test_images()
         return {specs[0].name: images}, f"{len(images)} test images of {zoo.name}"
     arrays, kinds = {}, []
     random = np.random.default_rng(SEED)
-    for spec in specs:
+    for index, spec in enumerate(specs):
         array, kind = _for_one(spec, value_range, random)
-        arrays[spec.name] = array
+        earlier = sum(map(_is_image, specs[:index]))
+        arrays[spec.name] = np.roll(array, earlier, 0) if _is_image(spec) else array
         if kind not in kinds:
             kinds.append(kind)
     return arrays, "; ".join(kinds)

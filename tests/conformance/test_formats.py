@@ -76,6 +76,17 @@ def test_several_inputs_and_outputs_keep_their_order_and_names(pair: Any, tmp_pa
         assert [spec.name for spec in artifact.outputs] == ["z_first", "a_second"]
 
 
+def test_two_images_of_one_size_are_not_the_same_images(tmp_path: Path) -> None:
+    import keras
+
+    keras.utils.set_random_seed(2)
+    left, right = keras.Input((16, 16, 3), name="left"), keras.Input((16, 16, 3), name="right")
+    encode = keras.layers.Conv2D(4, 3)
+    far = keras.ops.mean(keras.ops.abs(encode(left) - encode(right)), (1, 2))
+    # Of equal images it would be 0, and the verdict NOT INFORMATIVE.
+    verified(export(keras.Model([left, right], far, name="siamese"), ExportOptions(output=tmp_path)))
+
+
 @pytest.mark.parametrize("opset", range(13, newest_opset() + 1))
 def test_every_opset_of_this_onnxruntime(tiny: Any, tmp_path: Path, opset: int) -> None:
     result = export(tiny, ExportOptions(opset=opset, output=tmp_path))
