@@ -108,7 +108,7 @@ def weights_written_once() -> Iterator[None]:
 
     Cause: after every pass it empties the attributes of all its nodes and fills them again, and the memory of what is
     deleted belongs to the node's protobuf as long as that lives. A constant's attribute is its weights: of ResNet-50's
-    113 MB some thirty copies were held, and ResNet-101 took more than 20 GB. tf2onnx reads a constant from elsewhere,
+    123 MB some thirty copies were held, and ResNet-101 took more than 20 GB. tf2onnx reads a constant from elsewhere,
     never from there.
     Upstream: tf2onnx/graph.py, `Node.update_proto`, called by `GraphOptimizerBase.optimize`.
     Remove when: tf2onnx leaves attributes alone that have not changed.
