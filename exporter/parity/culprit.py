@@ -23,6 +23,8 @@ changed epsilon or variance moves channels unlike, in proportion to 1 / variance
 _SEEN: Final = 2.0
 """Times what is allowed that a prediction has to vary by between samples, to explain anything by being met."""
 
+_LEAST: Final = float(np.finfo(np.float32).tiny)
+
 _LEFT: Final = 0.5
 """Of what a channel is off by, what scale and offset must explain to be the whole of it. It is more than is allowed,
 and arithmetic uses less than half of that (measured: up to 0.3); rounding may use all."""
@@ -285,7 +287,13 @@ def other_ways(match: Match, chain: Sequence[LayerTensor], values: Arrays) -> It
 _SHIFTS: Final = ((1, 1), (-1, -1), (1, 0), (0, 1), (-1, 0), (0, -1))
 
 
-def explains(match: Match, predicted: np.ndarray) -> bool:
-    """Whether another prediction is what the tensor holds, and varies enough that it could have been seen not to be."""
+def explains(match: Match, predicted: np.ndarray, due: np.ndarray) -> bool:
+    """Whether another prediction is what the tensor holds, and varies enough that it could have been seen not to be.
+
+    Args:
+        due: what the tensor must be. What is allowed of that is rounding, which grows with the values.
+    """
+    larger = float(np.max(np.abs(predicted), initial=0.0)) / max(float(np.max(np.abs(due), initial=0.0)), _LEAST)
+    allowed = match.allowed * max(1.0, larger)
     deviation = float(np.sqrt(np.mean(np.var(predicted.astype(np.float64), axis=0))))
-    return deviation > _SEEN * match.allowed and largest(match.value, predicted) <= match.allowed
+    return deviation > _SEEN * allowed and largest(match.value, predicted) <= allowed

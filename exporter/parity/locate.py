@@ -287,17 +287,16 @@ def _culprit(
     tensors: Sequence[FileTensor],
     taken: Arrays,
 ) -> Culprit:
-    chain = _chain(match, matches, predictor)
+    chain, due = _chain(match, matches, predictor), prediction.values[match.layer.name]
+    known = {each.layer.name: each.value for each in matches if each is not match}
     if any(source in taken for tensor in chain for source in tensor.sources):
-        known = {each.layer.name: each.value for each in matches if each is not match}
         for name, words, changed in input_variants(taken):
-            if explains(match, predictor.reference.exact(changed, known)[match.layer.name]):
+            if explains(match, predictor.reference.exact(changed, known)[match.layer.name], due):
                 return Culprit(name, words)
             if match.how != "value" and _shows(tensors, predictor, prediction, changed):
                 return Culprit(name, words)
-    known = {each.layer.name: each.value for each in matches if each is not match}
     for layer, words, instead in other_ways(match, chain, {**prediction.values, **known, **taken}):
-        if explains(match, predictor.reference.exact(taken, {**known, **instead})[match.layer.name]):
+        if explains(match, predictor.reference.exact(taken, {**known, **instead})[match.layer.name], due):
             return Culprit(layer, words)
     return culprit(match, chain, prediction.values, bool(ROUNDINGS[predictor.precision]))
 
@@ -311,6 +310,8 @@ def _shows(tensors: Sequence[FileTensor], predictor: Predictor, prediction: Pred
     front = [tensor.name for tensor in layers[first : first + _FRONT]]
     for name in front:
         allowed, target = prediction.allowed[name], values[name]
+        if largest(target, prediction.values[name]) <= _CLEAR * allowed:
+            continue  # of another input: it is there either way
         for tensor in tensors if float(np.std(target)) > _CLEAR * allowed else ():
             seen = views(tensor.value, target.shape) if tensor.value.size == target.size else []
             if any(largest(each, target) <= allowed + tensor.rounding for each in seen):
