@@ -16,6 +16,12 @@ CALLS: Final = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
 """A function that was not inlined: a grouped convolution, which Keras has compiled."""
 
 _SHIFTS: Final = frozenset({"BiasAdd", "Add", "AddV2", "Sub"})
+_FACTORS: Final = frozenset({"Mul"})
+_HELD: Final = frozenset({"Identity", "ReadVariableOp"})
+_PARTS: Final = frozenset({"StridedSlice", "Split", "SplitV", "Unpack"})
+_TURNED: Final = _HELD | _PARTS | {"Neg", "Reshape", "ExpandDims", "Squeeze", "Transpose"}
+"""Operations that rounding in front of them and behind them is the same for."""
+
 _FLOATS: Final = ("float32", "float64")
 
 
@@ -39,7 +45,8 @@ def factors(graph: Any, depends: Callable[[str], bool]) -> dict[str, str]:
 
 
 def round_weights(graph: Any, rounding: Rounding, folded: Mapping[str, np.ndarray]) -> None:
-    """Round the constants that convolutions and matrix products multiply with, in place; to halves, biases as well.
+    """Round the constants that convolutions and matrix products multiply with, in place; to halves, also those that are
+    added or multiplied elsewhere: a bias, the slopes of a PReLU.
 
     Args:
         folded: by product, the factors of its channels that are multiplied into its weights before they are rounded.
@@ -49,11 +56,12 @@ def round_weights(graph: Any, rounding: Rounding, folded: Mapping[str, np.ndarra
     nodes = {node.name: node for node in graph.node}
     least = 1 if rounding == "half" else 2  # axes
     for node in graph.node:
-        if node.op not in WEIGHTED | CALLS and not (least == 1 and node.op in _SHIFTS):
+        weighted = node.op in WEIGHTED | CALLS
+        if not weighted and not (least == 1 and node.op in _SHIFTS | _FACTORS):
             continue
         for name in map(_node, node.input):
-            while nodes[name].op in ("Identity", "ReadVariableOp"):
-                name = _node(nodes[name].input[0])
+            while nodes[name].op in (_HELD if weighted else _TURNED):
+                name = _node(nodes[name].input[1 if nodes[name].op == "Split" else 0])  # of which the axis comes first
             if nodes[name].op != "Const":
                 continue
             tensor = nodes[name].attr["value"].tensor
