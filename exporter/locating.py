@@ -88,15 +88,17 @@ class LayerSearch:
             self._inner[key] = self._plain(batch) if way is None else self._lowered(batch, way, left_open)
         told = artifact.metadata.get("lowered")
         done = {} if way is None else self._done[batch, way, left_open]
-        if way is not None and told is not None and _forms(told) != _forms(done):
-            # What could not be lowered in the artifact, as a layer whose setting is the fault, is left as it is here.
-            left = tuple(name for name in done["rewrites"] if _own(name) not in map(_own, told["rewrites"]))
+        if way is not None and told is not None:
+            # What was not lowered so in the artifact, as a layer whose setting is the fault, is left as it is here.
+            forms, given = _forms(done), _forms(told)
+            left = tuple(name for name, rules in done["rewrites"].items() if (_own(name), tuple(rules)) not in given)
             if left and not way.left:
                 return self._reference(batch, dataclasses.replace(way, left=left), artifact)
-            raise ModelError(
-                f"{artifact.path.name}: was lowered in another way than this version does, so that its tensors have no "
-                "names; export it again"
-            )
+            if left or {name for name, _ in given - forms} - set(map(_own, way.left)):
+                raise ModelError(
+                    f"{artifact.path.name}: its blocks were lowered in another way than those of the model now are "
+                    "(it is of another model, or another version), so that its tensors have no names"
+                )
         return self._inner[key]
 
     def _plain(self, batch: int) -> Any:
@@ -130,9 +132,9 @@ class LayerSearch:
         return lowered_inner(plain, traced, self._inputs)
 
 
-def _forms(summary: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
+def _forms(summary: Mapping[str, Any]) -> set[tuple[str, tuple[str, ...]]]:
     """What was done to which block, without the models it is nested in: a copy with a fault may be nested."""
-    return sorted((_own(name), rules) for name, rules in summary["rewrites"].items())
+    return {(_own(name), tuple(rules)) for name, rules in summary["rewrites"].items()}
 
 
 def _own(name: str) -> str:

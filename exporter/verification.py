@@ -131,11 +131,28 @@ def verify(
     if not candidates:
         if not merged:
             raise OptionError("nothing to verify: give an artifact, or --merge a result")
+        _check_alone(options)
         if against is not None:
             _check_same(open_reference(against, (), on_step).sha256(), options, merged)
         return Verification(merged_results([], merged))
     with _limited(options):
         return _verified(candidates, against, options, merged, on_step)
+
+
+def _check_alone(options: VerifyOptions) -> None:
+    """Refuse what says how artifacts are to be run where there are none, only results."""
+    asked = {
+        "--runtime": options.runtimes,
+        "--atol, --rtol and the like": options.overrides,
+        "--samples": options.samples,
+        "--locate": options.model,
+        "--per-layer": options.per_layer,
+        "--time-limit": options.time_limit,
+    }
+    if without := [name for name, value in asked.items() if value]:
+        raise OptionError(
+            f"{', '.join(without)}: there is nothing to run, a result is merged as it is; give an artifact too"
+        )
 
 
 def _check_same(sha256: str, options: VerifyOptions, merged: Sequence[Mapping[str, Any]]) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from converters.artifact import Artifact
-from converters.errors import ModelError, OutputError
+from converters.errors import ModelError, OptionError, OutputError
 from exporter import ExportOptions, ReferenceOptions, VerifyOptions, bundle, export, reference, verify
 from exporter.bundling import BundleOptions
 from exporter.parity.record import Record, read
@@ -279,6 +279,13 @@ def test_a_result_alone_is_held_against_the_reference_that_is_named(
     other = dataclasses.replace(record, outputs={name: array + 1 for name, array in record.outputs.items()})
     with pytest.raises(ModelError, match="was made against another reference"):
         verify([], other, VerifyOptions(merge=(path,)))
+
+
+def test_how_to_run_is_not_asked_for_where_nothing_is_run(result: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    path.write_text(json.dumps(result))
+    with pytest.raises(OptionError, match=r"^--runtime, --samples: there is nothing to run"):
+        verify([], None, VerifyOptions(merge=(path,), runtimes=("litert",), samples=3))
 
 
 def test_what_cannot_be_written_is_told_before_the_work(
