@@ -34,6 +34,7 @@ def test_a_model_of_ours_exports_without_a_false_alarm(name: str, tmp_path: Path
         assert report.outputs["predictions"].verdict is expected, report
 
 
+@pytest.mark.slow
 def test_cbam_put_into_a_model_of_keras_applications_exports_to_all_formats(tmp_path: Path) -> None:
     import keras
 

@@ -94,6 +94,7 @@ def test_a_fault_in_a_rewritten_convolution_is_found(model: Any, named: str, tmp
     assert named in found.layer.split(" + ")
 
 
+@pytest.mark.slow
 def test_paired_columns_change_no_number_of_an_int8_file(model: Any, tmp_path: Path) -> None:
     images = np.random.default_rng(0).uniform(0, 1, (120, 32, 32, 3)).astype(np.float32)
     outputs = []

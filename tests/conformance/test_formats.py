@@ -42,7 +42,7 @@ def verified(result: Any) -> None:
         assert {v.verdict for v in report.outputs.values()} == {Verdict.PASSED}, report
 
 
-@pytest.mark.parametrize("batch", [None, 3, "dynamic"])
+@pytest.mark.parametrize("batch", [None, pytest.param(3, marks=pytest.mark.slow), "dynamic"])
 def test_every_format_keeps_names_and_shapes_and_is_verified(tiny: Any, tmp_path: Path, batch: Any) -> None:
     result = export(tiny, ExportOptions(formats=tuple(FORMATS), batch=batch, output=tmp_path))
     verified(result)

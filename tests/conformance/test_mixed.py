@@ -49,7 +49,8 @@ def options(given: tuple[np.ndarray, np.ndarray], folder: Path, name: str, **ask
     return ExportOptions((name,), "int8", output=folder, lower=False, quantisation=quantisation)
 
 
-@pytest.mark.parametrize("kind", ["int16", pytest.param("float", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["int16", "float"])
 def test_a_metric_decides_what_is_kept(kind: str, truth: Any, tmp_path: Path) -> None:
     result = quantize(MODEL, options(truth, tmp_path, "tflite", keep=kind))
     found = result.searches["tflite"]

@@ -82,6 +82,7 @@ def test_labels_are_counted_and_stored(tmp_path: Path, run_cli: Cli, labels: lis
         assert "2 labels were given; the model has the outputs predictions 1x10" in result["error"]["message"]
 
 
+@pytest.mark.slow
 def test_the_papers_multiply_adds_are_printed(run_cli: Cli) -> None:
     names = ("cbam-resnet18", "cbam-resnet34", "cbam-resnet50", "cbam-resnet101")
     ran = run_cli("models", "--sizes", "--bottleneck-stride", "1x1", *names, "-q")
