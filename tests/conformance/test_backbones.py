@@ -13,7 +13,7 @@ from exporter.inspection import known_models
 from exporter.models.zoo import ZOO
 from exporter.parity.verdict import Verdict
 
-QUICK = ("cbam-mobilenet-mnist", "small-cnn", "cbam-resnet18")
+QUICK = ("cbam-mobilenet-mnist", "small-cnn")
 
 # With random weights, CBAM blocks that each halve the map twice leave too little of an image in front of a softmax over
 # 1000 classes; ResNet-101's branches add up until it saturates. docs/decisions.md, "Random weights".

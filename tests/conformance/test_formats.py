@@ -227,6 +227,7 @@ def test_branches_in_the_graph_are_converted(tmp_path: Path) -> None:
     assert "If" in onnx_operations(tmp_path / "branch.onnx")
 
 
+@pytest.mark.slow
 def test_our_own_saved_model_can_be_exported_again_with_other_labels(tmp_path: Path) -> None:
     first = export(None, ExportOptions(formats=("saved_model",), output=tmp_path / "a", verify=False))
     labels = tuple("abcdefghij")

@@ -75,6 +75,7 @@ def test_a_metric_decides_what_is_kept(kind: str, truth: Any, tmp_path: Path) ->
         np.testing.assert_allclose(runs[0], runs[1], atol=0.05)
 
 
+@pytest.mark.slow
 def test_onnx_hands_16_bits_between_those_kept(truth: Any, tmp_path: Path) -> None:
     result = quantize(MODEL, options(truth, tmp_path, "onnx", keep="int16"))
     found = result.searches["onnx"]

@@ -157,6 +157,7 @@ def test_inputs_and_outputs_of_another_type(io: str, tmp_path: Path) -> None:
     assert inner == {"int8"}
 
 
+@pytest.mark.slow
 def test_a_collapsed_range_is_floored(tmp_path: Path) -> None:
     """cbam-mobilenet-mnist has units that never fire: XNNPACK refuses what stock converters make of it."""
     asked = QuantisationOptions(methods=("minmax",))

@@ -350,5 +350,5 @@ def test_a_file_that_does_not_tell_is_held_against_the_form_it_is_most_like(soun
         other = dataclasses.replace(
             artifact, metadata={**artifact.metadata, "lowered": {**artifact.metadata["lowered"], "rewrites": {"a": []}}}
         )
-        with pytest.raises(ModelError, match="was lowered in another way than this version does"):
+        with pytest.raises(ModelError, match="lowered in another way than those of the model"):
             examined(sound, other)

@@ -264,7 +264,9 @@ def test_a_model_in_half_precision_is_an_error() -> None:
         lower(model, Target.LITERT_FLOAT)
 
 
-@pytest.mark.parametrize("size", [(12, 20), (9, 14), (16, 36)])
+@pytest.mark.parametrize(
+    "size", [(12, 20), *(pytest.param(each, marks=pytest.mark.slow) for each in ((9, 14), (16, 36)))]
+)
 @pytest.mark.parametrize("target", Target)
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_a_lowered_model_can_be_looked_at_again(dialect: str, target: Target, size: tuple[int, int]) -> None:
