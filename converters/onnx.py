@@ -102,7 +102,7 @@ def _to_onnx(traced: TracedModel, settings: ConversionSettings) -> Any:
 
 
 def _from_graph(graph_def: Any, **arguments: Any) -> Any:
-    """What tf2onnx makes of a GraphDef, in a third of the memory that it takes left alone."""
+    """What tf2onnx makes of a GraphDef, without the copies of all weights that it makes left alone."""
     from tf2onnx.convert import from_graph_def
 
     with patches.weights_written_once():

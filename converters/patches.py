@@ -107,9 +107,9 @@ def weights_written_once() -> Iterator[None]:
     """Inside, tf2onnx does not write a constant anew after each of its passes over the graph.
 
     Cause: after every pass it empties the attributes of all its nodes and fills them again, and the memory of what is
-    deleted belongs to the node's protobuf as long as that lives. A constant's attribute is its weights: of ResNet-50's
-    123 MB some thirty copies were held, and ResNet-101 took more than 20 GB. tf2onnx reads a constant from elsewhere,
-    never from there.
+    deleted belongs to the node's protobuf as long as that lives. A constant's attribute is its weights: exporting
+    ResNet-50, which has 123 MB of them, took 9.8 GB with these copies and 7.6 GB without (2026-11-23). tf2onnx reads a
+    constant from elsewhere, never from there.
     Upstream: tf2onnx/graph.py, `Node.update_proto`, called by `GraphOptimizerBase.optimize`.
     Remove when: tf2onnx leaves attributes alone that have not changed.
     """
@@ -121,11 +121,8 @@ def weights_written_once() -> Iterator[None]:
         if not self.is_const():
             given(self, external_tensor_storage)
 
-    Node.update_proto = update_proto
-    try:
+    with _replaced(Node, "update_proto", update_proto):
         yield
-    finally:
-        Node.update_proto = given
 
 
 @contextlib.contextmanager
@@ -133,13 +130,24 @@ def passes_in_place() -> Iterator[None]:
     """Inside, tf2onnx works on its graph itself, not on a copy that it makes for each of its passes.
 
     Cause: so that it can go on when one of them fails, it copies all weights before each, and the copies, which hold
-    each other, go with Python's next full collection at the earliest. Inside, a pass that fails raises its error.
+    each other, go with Python's next full collection at the earliest: of ResNet-50's 7.6 GB, 3.4 (2026-11-23). Inside,
+    a pass that fails raises its error.
     Upstream: tf2onnx/optimizer/__init__.py, `optimize_graph`; the variable is tf2onnx's own switch, of which it
     asks only whether it is set.
     Remove when: tf2onnx copies no weights there.
     """
     with _variable("TF2ONNX_CATCH_ERRORS", "FALSE"):
         yield
+
+
+@contextlib.contextmanager
+def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
+    given = getattr(owner, name)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        setattr(owner, name, given)
 
 
 @contextlib.contextmanager
@@ -174,11 +182,8 @@ def sign_bit_in_floats() -> Iterator[None]:
         x = tf.convert_to_tensor(x)
         return tf.logical_or(x < 0, 1 / x < 0) if x.dtype.is_floating else given(x)
 
-    keras_numpy.signbit = signbit
-    try:
+    with _replaced(keras_numpy, "signbit", signbit):
         yield
-    finally:
-        keras_numpy.signbit = given
 
 
 @contextlib.contextmanager

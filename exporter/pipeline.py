@@ -91,13 +91,14 @@ def export(
     on_step("tracing the model for inference")
     traced = trace(source, options)
     value_range = options.input_range or known_range(source)
+    common = _settings(source, traced, options, value_range)
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(workspace(options.output))
         complete: dict[str, Artifact] = {}
         lowered: dict[str, Lowered] = {}
         sessions: dict[str, list[Session]] = {}
         for name in options.formats:
-            ready, settings = traced, _settings(source, traced, options, value_range)
+            ready, settings = traced, common
             if options.lower and options.precision in FORMATS[name].targets:
                 fast = FORMATS[name].targets[options.precision][0]
                 on_step(f"lowering the model for {fast}")

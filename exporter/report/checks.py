@@ -251,7 +251,7 @@ def divergences(result: Mapping[str, Any]) -> Html | None:
             "li",
             tag("b", names.get(each["artifact"], each["artifact"])),
             ": no layer is named: ",
-            each["reason"].rstrip("."),
+            _plain(each),
             ".",
         )
         for each in result.get("not_located", ())
