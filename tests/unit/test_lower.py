@@ -22,6 +22,7 @@ from converters.errors import ModelError
 from drawn_weights import drawn
 from exporter import CBAM, Dialect, build_model
 from exporter.models.cbam import ChannelAttention, SpatialAttention
+from steep_net import steep
 
 LIMIT = 1e-12
 DIALECTS: dict[str, Any] = {
@@ -227,6 +228,13 @@ def test_what_fails_its_proof_is_undone_and_reported(monkeypatch: pytest.MonkeyP
     assert all("differs by" in refusal.reason for refusal in lowered.refused)
     assert [layer.name for layer in lowered.model.layers if isinstance(layer, CBAM)] == ["stage3_cbam"]
     assert _differ(lowered, model) < 1e-5
+
+
+def test_a_net_that_makes_roundings_large_is_lowered_all_the_same() -> None:
+    """What a part differs by, 1e-15 or less, is above 1e-12 in what is left between two that are nearly alike."""
+    lowered = lower(steep(), Target.LITERT_FLOAT)
+    assert lowered.error > LIMIT
+    assert ([rewrite.name for rewrite in lowered.rewrites], lowered.refused) == (["first", "second"], ())
 
 
 def test_an_open_size_is_refused_with_the_reason() -> None:
