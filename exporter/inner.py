@@ -15,13 +15,16 @@ from converters.errors import ModelError
 from exporter.inner_fragments import with_fragments
 from exporter.inner_names import Named, names_of
 from exporter.inner_rounding import CALLS, WEIGHTED, factors, round_weights
-from exporter.parity.layers import Arrays, LayerTensor, Rounding
+from exporter.parity.layers import Arrays, LayerTensor, Rounding, Turn
 from exporter.parity.stacking import Rows, as_called, by_sample, rows_of
 
 MOVED: Final = frozenset(
     {"Identity", "Reshape", "ExpandDims", "Squeeze", "Transpose", "StopGradient", "PreventGradient", "Cast"}
 )
 """Operations whose result holds the numbers of their first input: no tensors of their own here."""
+
+_STILL: Final = ("Identity", "StopGradient", "PreventGradient", "Cast")
+"""Those of them that leave the axes as they are."""
 
 _PARTED: Final = frozenset({"Split", "SplitV", "Unpack"})
 """Operations with several results of one type."""
@@ -269,6 +272,18 @@ class _Sources:
                 found.append(name)
         return tuple(dict.fromkeys(found))
 
+    def turned(self, node: Any) -> Iterator[tuple[str, str, tuple[int, ...]]]:
+        """Of each transposition right behind a source of a node: its name, the source, and the order of the axes."""
+        for name in map(_node, self.owner(node).input):
+            source = self.origin(name)
+            passed: list[Any] = []
+            while source and name not in self.inputs and self._moves(self.nodes[name]):
+                passed.append(self.nodes[name])
+                name = self._moved(self.nodes[name])
+            kept = [each for each in passed if each.op not in _STILL]
+            if kept and kept[-1].op == "Transpose" and (axes := self._constant(kept[-1].input[1])) is not None:
+                yield kept[-1].name, source, tuple(int(axis) for axis in axes)
+
     def owner(self, node: Any) -> Any:
         """The operation that a node's result is one of."""
         return self.nodes[_node(node.input[0])] if node.name in self._parts else node
@@ -286,12 +301,17 @@ class _Sources:
         return ""
 
     def _is_one(self, name: str) -> bool:
+        found = self._constant(name)
+        return found is not None and not found.shape and bool(found == 1)
+
+    def _constant(self, name: str) -> np.ndarray | None:
         import tensorflow as tf
 
-        node = self.nodes[name]
-        if node.op != "Const" or node.attr["value"].tensor.tensor_shape.dim:
-            return False
-        return bool(tf.make_ndarray(node.attr["value"].tensor) == 1)
+        node = self.nodes[_node(name)]
+        if node.op != "Const":
+            return None
+        value: np.ndarray = tf.make_ndarray(node.attr["value"].tensor)
+        return value
 
     def _is_own(self, name: str) -> bool:
         return name in self.inputs.values() or self._own(self.nodes[name])
@@ -303,7 +323,13 @@ def _described(sources: _Sources, named: Named, data_format: str) -> Iterator[La
         weighted = node.op in WEIGHTED or node.op in CALLS
         # TensorFlow has no channels-first convolution on the CPU: Keras turns the map in front of it and behind.
         axis = 1 if data_format == "channels_first" and not weighted else -1
-        yield LayerTensor(node.name, sources.owner(node).op, layer, block, gate, sources.sources(node), weighted, axis)
+        turns = tuple(
+            Turn(turner, source, axes)
+            for name, source, axes in sources.turned(node)
+            if (turner := named.of(name)[0]) not in (layer, named.of(source)[0])  # a layer of its own
+        )
+        read = sources.sources(node)
+        yield LayerTensor(node.name, sources.owner(node).op, layer, block, gate, read, weighted, axis, turns=turns)
 
 
 def _with_feeds(graph: Any, names: set[str]) -> Any:

@@ -3,9 +3,10 @@
     python scripts/measure_false_alarms.py [--model NAME]... [--format NAME]... [--precision NAME]... [--size 64]
 
 By default all shipped models and all backbones, in all formats and precisions that can be searched, each model in a
-process of its own, images for backbones of 64x64. Prints a Markdown table: for each artifact how many of its tensors
-were found, how many were not, the largest error beside what is allowed, how many gates of the model's the file shows,
-and which layer was named, if one was.
+process of its own; backbones with values as of a trained one, images of 64x64. Prints a Markdown table: for each
+artifact, with the SQNR of its outputs where it was quantised with data, how many of its tensors were found, how many
+were not, the largest error beside what is allowed, how many gates of the model's the file shows, and which layer was
+named, if one was.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from sound_exports import sound_exports
+from sound_exports import as_if_trained, sound_exports
 
 from converters.artifact import Precision
 from exporter.formats import FORMATS
@@ -65,6 +66,8 @@ def measure(name: str, arguments: argparse.Namespace) -> None:
 
     shape = (arguments.size, arguments.size, 3)
     source = load_source(name, {} if name in ZOO else {"": shape})
+    if not source.zoo:
+        as_if_trained(source.keras, samples(trace(source, ExportOptions()).inputs, None, None)[0].popitem()[1])
     traced = trace(source, ExportOptions())
     inputs, _ = samples(traced.inputs, None, source.zoo)
     search = LayerSearch(source, inputs)
@@ -88,6 +91,8 @@ def measure(name: str, arguments: argparse.Namespace) -> None:
                 found = search.profile(artifact, session)
             lowered = "lowered" if (artifact.metadata.get("lowered") or {}).get("rewrites") else "plain"
             what = f"{artifact.format} {artifact.precision}, {lowered}"
+            kept = (artifact.metadata.get("quantisation") or {}).get("sqnr_db")
+            what += f", {kept:.0f} dB" if kept is not None else ""
             print(f"| {name} | {what} | {row(found)} | {time.perf_counter() - started:.0f} |", flush=True)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
@@ -272,16 +273,55 @@ def other_ways(match: Match, chain: Sequence[LayerTensor], values: Arrays) -> It
     for layer in dict.fromkeys(tensor.layer for tensor in chain):
         own = [tensor for tensor in chain if tensor.layer == layer]
         end = own[-1]
-        if " + " in layer or end.name == match.layer.name or any(tensor.weighted for tensor in own):
+        if " + " in layer or end.name == match.layer.name:
             continue
-        fed = {source for tensor in own for source in tensor.sources} - {tensor.name for tensor in own}
-        before = values.get(fed.pop()) if len(fed) == 1 else None
+        before = _before_activation(own, values)
         if before is not None and before.shape == values[end.name].shape:
             for words, give in _ACTIVATIONS:
                 yield layer, f"the values are those that come of {words}", {end.name: give(before)}
+        if any(tensor.weighted for tensor in own):
+            continue
         if end.op in PADS and values[end.name].ndim == 4:
             for way in _SHIFTS:
                 yield layer, "the border is at other sides", {end.name: np.roll(values[end.name], way, (1, 2))}
+    yield from _turned_otherwise(chain, values)
+
+
+def _before_activation(own: Sequence[LayerTensor], values: Arrays) -> np.ndarray | None:
+    """What the activation reads that a layer is, or that one with weights ends in; None where it is no such layer."""
+    names = {tensor.name for tensor in own}
+    products = [tensor for tensor in own if tensor.weighted]
+    if not products:
+        fed = {source for tensor in own for source in tensor.sources} - names
+        return values.get(fed.pop()) if len(fed) == 1 else None
+    linear = products[-1]
+    for tensor in own:  # its bias
+        if (
+            tensor.op in _SUMS
+            and linear.name in tensor.sources
+            and not names.intersection(tensor.sources) - {linear.name}
+        ):
+            linear = tensor
+    return values[linear.name] if len(products) == 1 and linear is not own[-1] else None
+
+
+def _turned_otherwise(chain: Sequence[LayerTensor], values: Arrays) -> Iterator[tuple[str, str, Arrays]]:
+    """The same of layers that turn axes: what the tensor in front would have to be for the numbers to come in the order
+    that another such layer gives them."""
+    for turn in dict.fromkeys(turn for tensor in chain for turn in tensor.turns):
+        value = values.get(turn.source)
+        if value is None or value.ndim != len(turn.axes):
+            continue
+        shape, back = value.transpose(turn.axes).shape, np.argsort(turn.axes)
+        for axes in itertools.permutations(range(1, value.ndim)):
+            if (0, *axes) != turn.axes:
+                other = value.transpose(0, *axes).reshape(shape).transpose(back)
+                order = ", ".join(map(str, axes))
+                yield (
+                    turn.layer,
+                    f"the values are those that come of the axes in the order {order}",
+                    {turn.source: other},
+                )
 
 
 _SHIFTS: Final = ((1, 1), (-1, -1), (1, 0), (0, 1), (-1, 0), (0, -1))

@@ -17,6 +17,21 @@ Rounding = Literal["", "half", "8 bits, scale a channel", "8 bits, one scale"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Turn:
+    """A layer that gives a tensor's axes in another order, which is no tensor of its own.
+
+    Attributes:
+        layer: path of that layer.
+        source: the tensor whose axes it turns.
+        axes: the order, samples first, as of a transposition.
+    """
+
+    layer: str
+    source: str
+    axes: tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class LayerTensor:
     """One tensor that the model computes from its inputs.
 
@@ -31,6 +46,7 @@ class LayerTensor:
         weighted: whether it is a product with weights, a convolution or a matrix product.
         channels: the axis of its channels.
         product: where `layer` names several, the one among them that multiplies with weights, if it is one.
+        turns: layers between its sources and it that turn axes.
         axes, shape: of a gate that is computed in another form: turned by `axes`, which may be empty, and with
             the sizes `shape` behind the samples it is as the model has it. Empty: it is so.
     """
@@ -44,6 +60,7 @@ class LayerTensor:
     weighted: bool = False
     channels: int = -1
     product: str = ""
+    turns: tuple[Turn, ...] = ()
     axes: tuple[int, ...] = ()
     shape: tuple[int, ...] = ()
 

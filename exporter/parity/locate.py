@@ -289,9 +289,11 @@ def _culprit(
 ) -> Culprit:
     chain, due = _chain(match, matches, predictor), prediction.values[match.layer.name]
     known = {each.layer.name: each.value for each in matches if each is not match}
-    if any(source in taken for tensor in chain for source in tensor.sources):
+    light = _without_weights(predictor.reference, taken)
+    if any(source in light for tensor in chain for source in tensor.sources):
+        behind = {name: value for name, value in known.items() if name not in light}
         for name, words, changed in input_variants(taken):
-            if explains(match, predictor.reference.exact(changed, known)[match.layer.name], due):
+            if explains(match, predictor.reference.exact(changed, behind)[match.layer.name], due):
                 return Culprit(name, words)
             if match.how != "value" and _shows(tensors, predictor, prediction, changed):
                 return Culprit(name, words)
@@ -299,6 +301,15 @@ def _culprit(
         if explains(match, predictor.reference.exact(taken, {**known, **instead})[match.layer.name], due):
             return Culprit(layer, words)
     return culprit(match, chain, prediction.values, bool(ROUNDINGS[predictor.precision]))
+
+
+def _without_weights(reference: InnerReference, inputs: Arrays) -> set[str]:
+    """The inputs, and what is computed from them alone without weights, as a rescaling of an image."""
+    found = set(inputs)
+    for tensor in reference.tensors:
+        if not tensor.weighted and found.issuperset(tensor.sources):
+            found.add(tensor.name)
+    return found
 
 
 def _shows(tensors: Sequence[FileTensor], predictor: Predictor, prediction: Prediction, changed: Arrays) -> bool:

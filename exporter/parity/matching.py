@@ -15,13 +15,17 @@ import numpy as np
 
 from exporter.parity.layers import Arrays, LayerTensor
 from exporter.parity.names import Names
+from exporter.parity.nearness import as_near, distance, moments, nearest
 from exporter.parity.prediction import CLIPPED, Prediction, Predictor, largest
 from exporter.parity.traced import FileTensor, views
 
 _ROUNDS: Final = 6
 _REPAIRS: Final = 6  # doubtful matches looked into, of those that disagree
 _OTHERS: Final = 4  # layers that each may be instead
-_CLOSE: Final = 10  # times the largest error is the least spread of what is known by its value, where more is allowed
+_CLOSE: Final = 10
+"""Times the root mean square error is the least spread of what is known by its value, where more is allowed: that near,
+it follows the values. (The largest of many errors is not asked: of 8 bits it is a tenth of the spread.)"""
+
 _ALIKE: Final = 0.5
 """Root mean square error, in units of the spread, below which two tensors are taken to be meant as the same one: two
 that have nothing to do with each other are 1.4 apart, or more."""
@@ -32,9 +36,6 @@ _MEANT: Final = 0.1
 _MOST: Final = 0.5
 """Share of the elements that are as predicted from which a tensor is what its name may mean, whatever the others are:
 an activation that is another one, say."""
-
-_AS_NEAR: Final = 2  # times the least error
-_EQUAL: Final = 0.1  # of the error that is allowed
 
 How = Literal["value", "name", "place"]
 
@@ -78,7 +79,7 @@ class Matcher:
         self._named = Names(self._layers)
         read = {source for tensor in tensors for source in tensor.sources}
         self._last = {tensor.name for tensor in tensors if tensor.name not in read}
-        self._moments = {t.name: (float(np.mean(t.value)), float(np.std(t.value))) for t in tensors}
+        self._moments = {t.name: moments(t.value) for t in tensors}
         self.prediction = predictor.predict({}, given)
 
     def match(self) -> list[Match]:
@@ -157,7 +158,7 @@ class Matcher:
                 found[tensor.name] = copied
                 continue
             # A copy that clips as well may be the activation behind: ONNX Runtime leaves a ReLU out for a range.
-            match = self._by_value(tensor, fitting, taken, own)
+            match = self._by_value(tensor, fitting, taken, own, self._claimed(tensor, found))
             # One in a shape that the model's has not is no other tensor either, whatever its name says.
             turned = tensor.copies in found and found[tensor.copies].layer.name not in fitting
             named = None if turned else self._by_name(tensor, fitting)
@@ -196,7 +197,7 @@ class Matcher:
 
     def _made(self, tensor: FileTensor, name: str, seen: list[np.ndarray], how: How) -> Match:
         target = self.prediction.values[name]
-        value = min(seen, key=lambda each: _distance(each, target)) if len(seen) > 1 else seen[0]
+        value = min(seen, key=lambda each: distance(each, target)) if len(seen) > 1 else seen[0]
         return Match(tensor, self._layers[name], value, *self._error(tensor, name, value, self.prediction), how)
 
     def _error(self, tensor: FileTensor, name: str, value: np.ndarray, prediction: Prediction) -> tuple[float, float]:
@@ -213,8 +214,18 @@ class Matcher:
             target = np.clip(target, tensor.low, tensor.high)
         return largest(value, target), allowed
 
+    def _claimed(self, tensor: FileTensor, found: Mapping[str, Match]) -> dict[str, float]:
+        """The layers that tensors in front of this one are by their values, and how near these are."""
+        above = [found[name] for name in self._above[tensor.name] if name in found]
+        return {match.layer.name: match.error for match in above if match.how == "value" and match.agrees}
+
     def _by_value(
-        self, tensor: FileTensor, fitting: Mapping[str, list[np.ndarray]], taken: set[str], known: Match | None
+        self,
+        tensor: FileTensor,
+        fitting: Mapping[str, list[np.ndarray]],
+        taken: set[str],
+        known: Match | None,
+        claimed: Mapping[str, float],
     ) -> Match | None:
         mean, deviation = self._moments[tensor.name]
         agreeing = []
@@ -230,9 +241,12 @@ class Matcher:
             if not tensor.step and apart > allowed:
                 continue
             match = self._made(tensor, name, seen, "value")
-            if match.agrees and not (loose and spread <= _CLOSE * match.error):
+            # What adds little to a tensor is near it, where much is allowed; that tensor is nearer.
+            if name in claimed and match.error > as_near(claimed[name], allowed):
+                continue
+            if match.agrees and not (loose and spread <= _CLOSE * distance(match.value, target)):
                 agreeing.append(match)
-        agreeing = _nearest(agreeing)
+        agreeing = [agreeing[place] for place in nearest([(each.error, each.allowed) for each in agreeing])]
         by_hint = [match for match in agreeing if match.layer.name in near]
         for wanted in (
             [match for match in by_hint if match.layer.name not in taken],
@@ -294,7 +308,7 @@ class Matcher:
 
     def _score(self, match: Match) -> float:
         spread = self.prediction.spread[match.layer.name]
-        return _distance(match.value, self.prediction.values[match.layer.name]) / spread if spread > 0 else np.inf
+        return distance(match.value, self.prediction.values[match.layer.name]) / spread if spread > 0 else np.inf
 
     def _second_look(self, matches: list[Match]) -> list[Match]:
         """Let what disagrees be matched by value once more, with a prediction that goes on without it.
@@ -311,7 +325,7 @@ class Matcher:
             fitting = self._fitting(match.file, set()) if match.file.name in off else {}
             near = self._behind(self._named.hints(match.file.name))
             again = {name: seen for name, seen in fitting.items() if name in near and name != match.layer.name}
-            changed.append(self._by_value(match.file, again, set(), None) or match)
+            changed.append(self._by_value(match.file, again, set(), None, {}) or match)
         if not any(new is not old for new, old in zip(changed, matches, strict=True)):
             self.prediction = kept
             return matches
@@ -362,13 +376,6 @@ class Matcher:
         return [*(self._made(match.file, name, fitting[name], "name") for name in others[:_OTHERS]), None]
 
 
-def _nearest(matches: Sequence[Match]) -> list[Match]:
-    """Those as near as the nearest, or as good as equal. Where much is allowed, as in 8 bits, a sum without its bias
-    agrees with the one that has it too, and is not that."""
-    least = min((match.error for match in matches), default=0.0)
-    return [match for match in matches if match.error <= max(_AS_NEAR * least, _EQUAL * match.allowed)]
-
-
 def _disagreeing(matches: Iterable[Match]) -> int:
     return sum(not match.agrees for match in matches)
 
@@ -379,9 +386,3 @@ def _ancestors(sources: Mapping[str, Sequence[str]]) -> dict[str, set[str]]:
     for name, direct in sources.items():
         found[name] = set(direct).union(*(found.get(each, ()) for each in direct))
     return found
-
-
-def _distance(one: np.ndarray, other: np.ndarray) -> float:
-    """Root mean square difference; infinite where it is not finite."""
-    found = float(np.sqrt(np.mean((one.astype(np.float64) - other) ** 2)))
-    return found if np.isfinite(found) else np.inf

@@ -106,10 +106,12 @@ def read_tensors(session: Traced, inputs: Arrays, batch: int) -> tuple[FileTenso
     tensors = {name: _tensor(name, specs[name], makers[name], values[name], depends) for name in kept if name in values}
     for name, each in tensors.items():
         if each.moved or each.op in ROUNDED:
-            # A cast to float32 leaves the numbers as half precision had them.
+            found = dataclasses.replace(each, copies=_origin(name, makers, values))
             read = tensors.get(each.sources[0]) if each.moved else None
-            step = max(each.step, read.step if read is not None else 0.0)
-            tensors[name] = dataclasses.replace(each, copies=_origin(name, makers, values), step=step)
+            if read is not None and read.step > each.step:
+                # A cast to float32 leaves the numbers as half precision had them, another shape those of 8 bits.
+                found = dataclasses.replace(found, step=read.step, low=read.low, high=read.high)
+            tensors[name] = found
     return tuple(tensors.values())
 
 

@@ -43,3 +43,22 @@ def test_a_sound_file_agrees(form: str, model: Any, tmp_path: Path) -> None:
         found = search.profile(artifact, session)
     assert found.divergence is None
     assert {"slopes", "cell/gru_cell"} <= {row.layer for row in found.rows}
+
+
+def test_large_values_and_a_softmax_over_many_agree(tmp_path: Path) -> None:
+    """Their squares are beyond half precision; and ONNX Runtime's softmax reads scores that it did not round."""
+    import keras
+
+    keras.utils.set_random_seed(2)
+    layers = keras.layers
+    image = keras.Input((8, 8, 3), name="image")
+    x = layers.Conv2D(8, 3, activation="relu", kernel_initializer=keras.initializers.RandomNormal(0, 200.0))(image)
+    x = layers.GlobalAveragePooling2D()(layers.Rescaling(0.01)(x))
+    wide = layers.Dense(1000, kernel_initializer=keras.initializers.RandomNormal(0, 2.0), name="scores")(x)
+    made = keras.Model(image, layers.Softmax(name="classes")(wide))
+    images = np.random.default_rng(0).uniform(0, 1, (8, 8, 8, 3)).astype(np.float32)
+    (artifact,) = export(made, ExportOptions(("onnx",), precision="fp16", output=tmp_path)).artifacts
+    with runtime("onnxruntime").open(artifact) as session:
+        found = LayerSearch(load_source(made), {"image": images}).profile(artifact, session)
+    assert (found.divergence, found.unmatched) == (None, ())
+    assert {row.matched for row in found.rows} == {"value"}
