@@ -20,6 +20,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from sound_exports import as_if_trained, sound_exports
 
 from converters.artifact import Precision
@@ -44,6 +45,7 @@ def main() -> None:
     parser.add_argument("--precision", action="append", choices=list(Precision))
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--plain", action="store_true", help="exports of the model as it is, not lowered ones")
+    parser.add_argument("--as-drawn", action="store_true", help="backbones with their first weights and statistics")
     arguments = parser.parse_args()
     if arguments.model and len(arguments.model) == 1:
         measure(arguments.model[0], arguments)
@@ -66,12 +68,13 @@ def measure(name: str, arguments: argparse.Namespace) -> None:
 
     shape = (arguments.size, arguments.size, 3)
     source = load_source(name, {} if name in ZOO else {"": shape})
-    if not source.zoo:
+    if not source.zoo and not arguments.as_drawn:
         as_if_trained(source.keras, samples(trace(source, ExportOptions()).inputs, None, None)[0].popitem()[1])
     traced = trace(source, ExportOptions())
     inputs, _ = samples(traced.inputs, None, source.zoo)
     search = LayerSearch(source, inputs)
-    images = None if source.zoo else next(iter(inputs.values()))[:CALIBRATION]
+    # Several times, so that the draw of those that calibrate leaves none of them out.
+    images = None if source.zoo else np.concatenate([next(iter(inputs.values()))[:CALIBRATION]] * 8)
     asked: dict[str, Any] = {
         "formats": tuple(arguments.format or SEARCHED),
         "precisions": tuple(arguments.precision or Precision),

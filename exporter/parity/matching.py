@@ -202,7 +202,7 @@ class Matcher:
 
     def _error(self, tensor: FileTensor, name: str, value: np.ndarray, prediction: Prediction) -> tuple[float, float]:
         """The largest difference of a tensor from its prediction, and what is allowed."""
-        target = prediction.values[name]
+        target = tensor.computed(prediction.values[name])
         allowed = prediction.allowed[name] + tensor.rounding
         truth = self._predictor.truth[name]
         beyond = (

@@ -1,0 +1,37 @@
+"""A sound quantised file is given no layer for what its runtime does otherwise than the model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import keras
+import numpy as np
+from keras import layers
+
+from exporter import ExportOptions, export
+from exporter.locating import LayerSearch
+from exporter.parity.gates import Gates
+from exporter.quantisation.options import QuantisationOptions
+from exporter.runtimes.table import runtime
+from exporter.source import load_source
+
+IMAGES = np.random.default_rng(5).uniform(0, 1, (40, 12, 12, 3)).astype(np.float32)
+
+
+def test_a_softmax_of_16_bits_over_many_classes(tmp_path: Path) -> None:
+    """LiteRT gives each of them a least share, which the largest lose: here up to 3 of 100."""
+    keras.utils.set_random_seed(3)
+    image = keras.Input((12, 12, 3), name="image")
+    x = layers.GlobalAveragePooling2D()(layers.Conv2D(16, 3, activation="relu", name="conv")(image))
+    scores = layers.Dense(1000, kernel_initializer=keras.initializers.RandomNormal(0, 8.0), name="scores")(x)
+    model = keras.Model(image, layers.Softmax(name="classes")(scores), name="many")
+    asked = QuantisationOptions(calibration=IMAGES, methods=("minmax",), force=True, gates=Gates(0.0, 0.0))
+    options = ExportOptions(("tflite",), precision="int16x8", quantisation=asked, output=tmp_path)
+    (artifact,) = export(model, options).artifacts
+    with runtime("litert").open(artifact) as session:
+        found = LayerSearch(load_source(model), {"image": IMAGES[:8]}).profile(artifact, session)
+    (last,) = [row for row in found.rows if row.layer == "classes"]
+    assert (found.divergence, last.matched) == (None, "value")
+    assert last.total is not None
+    assert last.allowed is not None
+    assert last.total > 3 * last.allowed
