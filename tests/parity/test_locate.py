@@ -45,7 +45,7 @@ def sound(scripts: Any) -> Any:
     return scripts["small"]()
 
 
-@pytest.fixture(params=[False, True], ids=["plain", "lowered"])
+@pytest.fixture(params=[pytest.param(False, marks=pytest.mark.slow), True], ids=["plain", "lowered"])
 def lower(request: pytest.FixtureRequest) -> bool:
     """Whether the artifacts are of the lowered model, as by default, or of the model as it is."""
     return bool(request.param)
