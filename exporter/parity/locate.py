@@ -288,6 +288,11 @@ def _culprit(
     taken: Arrays,
 ) -> Culprit:
     chain, due = _chain(match, matches, predictor), prediction.values[match.layer.name]
+    low, high = match.file.low, match.file.high
+    if match.file.step and largest(match.value, np.clip(due, low, high)) <= match.allowed:
+        beyond = float(np.mean((due < low) | (due > high)))
+        reason = f"it is stored as {low:.3g}..{high:.3g}, which clips {beyond:.0%} of the values it should hold"
+        return Culprit(match.layer.layer, f"{reason}, {due.min():.3g}..{due.max():.3g}")
     known = {each.layer.name: each.value for each in matches if each is not match}
     light = _without_weights(predictor.reference, taken)
     if any(source in light for tensor in chain for source in tensor.sources):

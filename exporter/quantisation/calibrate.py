@@ -12,6 +12,7 @@ from converters.quantise import flatbuffer
 from converters.quantise.correct import correct_biases
 from converters.quantise.correct_onnx import correct_biases as correct_onnx_biases
 from converters.quantise.floors import SMALLEST_SCALE, floored
+from converters.quantise.joined import joined
 from converters.quantise.ranges import LEVELS, Observer, Range
 from exporter.quantisation.measure import in_layout
 from exporter.quantisation.samples import SampleSet
@@ -103,6 +104,7 @@ class Calibrated:
             levels=LEVELS[precision],
             symmetric=precision is Precision.INT16X8,
         )
+        found = joined(self._graph, found)
         return floored(self._graph, found, flatbuffer.constant_values(self._model), LEVELS[precision])
 
     def suspects(self, ranges: dict[str, Range]) -> str:

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import onnx
 from keras import layers
+from onnx import numpy_helper
 
 from exporter import ExportOptions, export
 from exporter.locating import LayerSearch
@@ -35,3 +37,23 @@ def test_a_softmax_of_16_bits_over_many_classes(tmp_path: Path) -> None:
     assert last.total is not None
     assert last.allowed is not None
     assert last.total > 3 * last.allowed
+
+
+def test_a_range_that_clips_is_named_as_that(tmp_path: Path) -> None:
+    keras.utils.set_random_seed(6)
+    image = keras.Input((12, 12, 3), name="image")
+    x = layers.Conv2D(8, 3, name="second")(layers.Conv2D(8, 3, activation="tanh", name="first")(image))
+    model = keras.Model(image, layers.GlobalAveragePooling2D()(x), name="two")
+    asked = QuantisationOptions(calibration=IMAGES, methods=("minmax",), force=True, gates=Gates(0.0, 0.0))
+    (artifact,) = export(
+        model, ExportOptions(("onnx",), precision="int8", quantisation=asked, output=tmp_path)
+    ).artifacts
+    content = onnx.load(artifact.path)
+    (stored,) = (each for each in content.graph.node if each.op_type == "QuantizeLinear" and "anh" in each.input[0])
+    (scale,) = (each for each in content.graph.initializer if each.name == stored.input[1])
+    scale.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(scale) / 2, scale.name))
+    onnx.save(content, artifact.path)
+    with runtime("onnxruntime").open(artifact) as session:
+        found = LayerSearch(load_source(model), {"image": IMAGES[:8]}).profile(artifact, session).divergence
+    assert found is not None
+    assert (found.layer, "which clips" in found.reason) == ("first", True)
