@@ -30,9 +30,6 @@ _ALIKE: Final = 0.5
 """Root mean square error, in units of the spread, below which two tensors are taken to be meant as the same one: two
 that have nothing to do with each other are 1.4 apart, or more."""
 
-_MEANT: Final = 0.1
-"""The same, of what is taken for another one than its name says."""
-
 _MOST: Final = 0.5
 """Share of the elements that are as predicted from which a tensor is what its name may mean, whatever the others are:
 an activation that is another one, say."""
@@ -280,11 +277,12 @@ class Matcher:
             return met
         if self._score(named) < _ALIKE:
             return named
-        # It may be what comes right behind, where that was made one with it: a product that adds another one.
+        # It may be what comes right behind, where that was made one with it: a product that adds another one, in eight
+        # bits not all that near.
         behind = [each for each in fitting if set(hinted) & set(self._layers[each].sources)]
         others = [self._made(tensor, each, fitting[each], "name") for each in behind if not self._layers[each].weighted]
         near = min(others, key=self._score, default=named)
-        return near if self._score(near) < _MEANT else named
+        return near if self._score(near) < _ALIKE else named
 
     def _by_place(
         self, tensor: FileTensor, fitting: Mapping[str, list[np.ndarray]], taken: set[str], behind: set[str]
