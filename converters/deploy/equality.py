@@ -28,10 +28,12 @@ whole graph may differ by what its parts do, each by itself, as far as the net h
 _ROUNDOFF: Final = 2.0**-52
 
 _DIRECTIONS: Final = 10
-"""Between what random differences grow to and what those of parts may, which are not random."""
+"""Between what random differences grow to and what those of parts may, which are not random: the safety that float32
+has elsewhere (`exporter.parity.verdict`). Measured: 0.75 at most, in two nets made for it; 0.01 in a ResNet-50."""
 
 _CLEAR: Final = 1e-6
-"""What is never allowed, whatever a net does to differences."""
+"""What is never allowed, whatever a net does to differences: seventeen roundings of float32, in which the file will
+compute. Measured: limits of up to 4e-9."""
 
 _OPSET: Final = 17
 """Of the nodes that are proved; only how axes are given depends on it."""

@@ -295,13 +295,9 @@ def _before_activation(own: Sequence[LayerTensor], values: Arrays) -> np.ndarray
         fed = {source for tensor in own for source in tensor.sources} - names
         return values.get(fed.pop()) if len(fed) == 1 else None
     linear = products[-1]
-    for tensor in own:  # its bias
-        if (
-            tensor.op in _SUMS
-            and linear.name in tensor.sources
-            and not names.intersection(tensor.sources) - {linear.name}
-        ):
-            linear = tensor
+    for tensor in own:
+        if tensor.op in _SUMS and names.intersection(tensor.sources) == {linear.name}:
+            linear = tensor  # with its bias
     return values[linear.name] if len(products) == 1 and linear is not own[-1] else None
 
 
@@ -316,12 +312,8 @@ def _turned_otherwise(chain: Sequence[LayerTensor], values: Arrays) -> Iterator[
         for axes in itertools.permutations(range(1, value.ndim)):
             if (0, *axes) != turn.axes:
                 other = value.transpose(0, *axes).reshape(shape).transpose(back)
-                order = ", ".join(map(str, axes))
-                yield (
-                    turn.layer,
-                    f"the values are those that come of the axes in the order {order}",
-                    {turn.source: other},
-                )
+                words = f"the values are those that come of the axes in the order {', '.join(map(str, axes))}"
+                yield turn.layer, words, {turn.source: other}
 
 
 _SHIFTS: Final = ((1, 1), (-1, -1), (1, 0), (0, 1), (-1, 0), (0, -1))

@@ -21,7 +21,7 @@ IMAGES = np.random.default_rng(5).uniform(0, 1, (40, 12, 12, 3)).astype(np.float
 
 
 def test_a_softmax_of_16_bits_over_many_classes(tmp_path: Path) -> None:
-    """LiteRT gives each of them a least share, which the largest lose: here up to 3 of 100."""
+    """LiteRT gives each of them a least share, which the largest lose."""
     keras.utils.set_random_seed(3)
     image = keras.Input((12, 12, 3), name="image")
     x = layers.GlobalAveragePooling2D()(layers.Conv2D(16, 3, activation="relu", name="conv")(image))
