@@ -13,8 +13,9 @@ import numpy as np
 
 from converters.errors import ModelError
 from exporter.inner_fragments import with_fragments
+from exporter.inner_graph import FEED, doubled, with_feeds, with_parts, with_weights_apart
 from exporter.inner_names import Named, names_of
-from exporter.inner_rounding import CALLS, WEIGHTED, factors, round_weights
+from exporter.inner_rounding import CALLS, WEIGHTED, factors, rounded_weights
 from exporter.parity.layers import Arrays, LayerTensor, Rounding, Turn
 from exporter.parity.stacking import Rows, as_called, by_sample, rows_of
 
@@ -25,20 +26,6 @@ MOVED: Final = frozenset(
 
 _STILL: Final = ("Identity", "StopGradient", "PreventGradient", "Cast")
 """Those of them that leave the axes as they are."""
-
-_PARTED: Final = frozenset({"Split", "SplitV", "Unpack"})
-"""Operations with several results of one type."""
-
-_SINGLE: Final[Mapping[str, tuple[int, ...]]] = {
-    "ResizeBilinear": (),
-    "ResizeBicubic": (),
-    "ResizeArea": (),
-    "ScaleAndTranslate": (2, 3),
-    "CropAndResize": (1,),
-}
-"""Operations that give float32 whatever they are given, and which of their inputs have to be float32."""
-
-_FEED: Final = "/fed"
 
 
 class InnerModel:
@@ -60,7 +47,8 @@ class InnerModel:
         if any(spec.shape[:1] == (None,) for spec in traced.inputs):
             raise ModelError("the inner tensors are read at a fixed batch; the model was traced with an open one")
         frozen = convert_variables_to_constants_v2(traced.function, lower_control_flow=False)
-        self._graph, parts = with_parts(with_fragments(frozen.graph.as_graph_def(), traced.fragments))
+        graph, parts = with_parts(with_fragments(frozen.graph.as_graph_def(), traced.fragments))
+        self._graph, self._weights = with_weights_apart(graph)
         self._inputs = dict(zip([spec.name for spec in traced.inputs], [t.name for t in _fed(frozen)], strict=True))
         self.batch = int(traced.inputs[0].shape[0])
         names = sorted(spec.name for spec in traced.outputs)  # the flat outputs of a function that gives a dict
@@ -73,8 +61,9 @@ class InnerModel:
             _described(self._sources, named or names_of(traced), traced.traced.data_format)
         )
         self._names = [tensor.name for tensor in self.tensors]
-        self._sessions: dict[tuple[str, Rounding], Any] = {}
-        self._replaced: dict[tuple[str, Rounding], frozenset[str]] = {}
+        self._sessions: dict[str, Any] = {}
+        self._replaced: dict[str, frozenset[str]] = {}
+        self._stored: dict[tuple[str, Rounding], Arrays] = {}
         self._rows: dict[str, Rows] = self._held({spec.name: _any(spec.shape, spec.dtype) for spec in traced.inputs})
         self._names = list(self._rows)
         self.tensors = tuple(tensor for tensor in self.tensors if tensor.name in self._names)
@@ -86,15 +75,16 @@ class InnerModel:
         return self._run("float64", inputs, given or {}, weights)
 
     def _run(self, dtype: str, inputs: Arrays, given: Arrays, weights: Rounding) -> dict[str, np.ndarray]:
-        session = self._session(dtype, weights, given)
+        session = self._session(dtype, given)
         find = session.graph.get_tensor_by_name
+        fed = self._fed(session, self._weights_as(dtype, weights))
         samples = len(next(iter(inputs.values())))
         parts: dict[str, list[np.ndarray]] = {name: [] for name in self._names}
         for start in range(0, samples - samples % self.batch, self.batch):
             chunk = slice(start, start + self.batch)
-            feed = {}
+            feed = dict(fed)
             for key, array in {**inputs, **given}.items():
-                tensor = find(self._inputs.get(key, f"{key}{_FEED}:0"))
+                tensor = find(self._inputs.get(key, f"{key}{FEED}:0"))
                 part = array[chunk] if key in self._inputs else as_called(array[chunk], self._rows[key])
                 feed[tensor] = np.asarray(part, tensor.dtype.as_numpy_dtype)
             values = session.run([f"{name}:0" for name in self._names], feed)
@@ -105,17 +95,20 @@ class InnerModel:
     def _factors(self) -> dict[str, np.ndarray]:
         """By product with weights, what each of its channels is multiplied with right behind it."""
         found = factors(self._graph, self._sources.depends)
-        values = self._session("float64", "").run([f"{name}:0" for name in found.values()])
+        session = self._session("float64")
+        fed = self._fed(session, self._weights_as("float64", ""))
+        values = session.run([f"{name}:0" for name in found.values()], fed)
         return dict(zip(found, (np.asarray(value, np.float64).reshape(-1) for value in values), strict=True))
 
     def _held(self, inputs: Arrays) -> dict[str, Rows]:
         """How each tensor holds the samples of a call, of those that do; it is found by exchanging them."""
-        session = self._session("float32", "")
+        session = self._session("float32")
+        fed = self._fed(session, self._weights_as("float32", ""))
 
         def values(turned: int) -> list[np.ndarray]:
             given = {name: np.roll(value, turned, axis=0) for name, value in inputs.items()}
             feed = {session.graph.get_tensor_by_name(self._inputs[name]): value for name, value in given.items()}
-            found: list[np.ndarray] = session.run([f"{name}:0" for name in self._names], feed)
+            found: list[np.ndarray] = session.run([f"{name}:0" for name in self._names], {**fed, **feed})
             return found
 
         first = values(0)
@@ -124,36 +117,48 @@ class InnerModel:
         return {name: way for name, way in zip(self._names, ways, strict=True) if way is not None}
 
     def close(self) -> None:
-        """Give back the memory of its sessions, which are opened again when they are needed."""
+        """Give back the memory of its sessions and of weights in other types, which are made again when needed."""
         for session in self._sessions.values():
             session.close()
         self._sessions.clear()
+        self._stored.clear()
 
-    def _session(self, dtype: str, weights: Rounding, given: Iterable[str] = ()) -> Any:
+    def _weights_as(self, dtype: str, rounding: Rounding) -> Arrays:
+        kind = dtype, rounding
+        if kind not in self._stored and rounding:
+            plain = self._weights_as(dtype, "")
+            folded = self._factors() if rounding == "8 bits, one scale" else {}
+            self._stored[kind] = {**plain, **rounded_weights(self._graph, plain, rounding, folded)}
+        elif kind not in self._stored:
+            self._stored[kind] = {name: value.astype(dtype, copy=False) for name, value in self._weights.items()}
+        return self._stored[kind]
+
+    def _fed(self, session: Any, weights: Arrays) -> dict[Any, np.ndarray]:
+        return {session.graph.get_tensor_by_name(f"{name}:0"): value for name, value in weights.items()}
+
+    def _session(self, dtype: str, given: Iterable[str] = ()) -> Any:
         """One in which the tensors `given` are to be replaced.
 
-        TensorFlow keeps a copy of the graph, weights and all, for every set of them, so a session is used for one set.
+        TensorFlow keeps a copy of the graph for every set of them, so a session is used for one set.
         """
         import tensorflow as tf
 
-        kind, replaced = (dtype, weights), frozenset(given)
-        old = self._sessions.get(kind)
-        if old is None or self._replaced[kind] != replaced:
-            graph = self._opened(dtype, weights) if old is None else old.graph
+        replaced = frozenset(given)
+        old = self._sessions.get(dtype)
+        if old is None or self._replaced[dtype] != replaced:
+            graph = self._opened(dtype) if old is None else old.graph
             if old is not None:
                 old.close()
-            self._sessions[kind] = tf.compat.v1.Session(graph=graph, config=_as_it_stands())
-            self._replaced[kind] = replaced
-        return self._sessions[kind]
+            self._sessions[dtype] = tf.compat.v1.Session(graph=graph, config=_as_it_stands())
+            self._replaced[dtype] = replaced
+        return self._sessions[dtype]
 
-    def _opened(self, dtype: str, weights: Rounding) -> Any:
+    def _opened(self, dtype: str) -> Any:
         import tensorflow as tf
 
-        definition = _with_feeds(self._graph, {tensor.name for tensor in self.tensors})
+        definition = with_feeds(self._graph, {tensor.name for tensor in self.tensors})
         if dtype == "float64":
-            definition = _doubled(definition)
-        if weights:
-            round_weights(definition, weights, self._factors() if weights == "8 bits, one scale" else {})
+            definition = doubled(definition)
         graph = tf.Graph()
         with graph.as_default():
             try:
@@ -177,24 +182,6 @@ def _any(shape: Sequence[int], dtype: str) -> np.ndarray:
     random = np.random.default_rng(0)
     found = random.random(shape) if np.dtype(dtype).kind == "f" else random.integers(0, 2, shape)
     return found.astype(dtype)
-
-
-def with_parts(graph: Any) -> tuple[Any, dict[str, str]]:
-    """The graph with a node for every result but the first that is read of an operation, as of a split; and the names
-    of these nodes by that of the tensor."""
-    parts: dict[str, str] = {}
-    types = {node.name: node.attr["T"].type for node in graph.node if node.op in _PARTED}
-    for node in list(graph.node):
-        for place, name in enumerate(node.input):
-            owner, _, number = name.partition(":")
-            if number in ("", "0") or owner not in types:
-                continue
-            if name not in parts:
-                parts[name] = f"{owner}/part{number}"
-                made = graph.node.add(name=parts[name], op="Identity", input=[name])
-                made.attr["T"].type = types[owner]
-            node.input[place] = parts[name]
-    return graph, parts
 
 
 def _fed(frozen: Any) -> list[Any]:
@@ -330,56 +317,3 @@ def _described(sources: _Sources, named: Named, data_format: str) -> Iterator[La
         )
         read = sources.sources(node)
         yield LayerTensor(node.name, sources.owner(node).op, layer, block, gate, read, weighted, axis, turns=turns)
-
-
-def _with_feeds(graph: Any, names: set[str]) -> Any:
-    """A copy in which whatever reads a tensor reads a copy of it, which can be replaced while the tensor is read."""
-    copy = type(graph)()
-    copy.CopyFrom(graph)
-    for node in copy.node:
-        for place, name in enumerate(node.input):
-            if name in names:  # not `name:1` nor a control input
-                node.input[place] = name + _FEED
-    for name in sorted(names):
-        added = copy.node.add()
-        added.name, added.op = name + _FEED, "Identity"
-        added.input.append(name)
-        added.attr["T"].type = 1
-    return copy
-
-
-def _doubled(graph: Any) -> Any:
-    """The graph with float64 in the place of float32, in place; what computes in float32 only is cast around."""
-    import tensorflow as tf
-
-    single, double = tf.float32.as_datatype_enum, tf.float64.as_datatype_enum
-    functions = graph.library.function
-    for node in [*graph.node, *(node for function in functions for node in function.node_def)]:
-        _double_node(node, single, double)
-    for function in functions:
-        for argument in (*function.signature.input_arg, *function.signature.output_arg):
-            argument.type = double if argument.type == single else argument.type
-    for node in [each for each in graph.node if each.op in _SINGLE]:
-        name, node.name = node.name, f"{node.name}/single"
-        _cast(graph, node.name, name, (single, double))
-        for place in _SINGLE[node.op]:
-            _cast(graph, node.input[place], f"{node.name}/input{place}", (double, single))
-            node.input[place] = f"{node.name}/input{place}"
-    return graph
-
-
-def _cast(graph: Any, source: str, name: str, types: tuple[int, int]) -> None:
-    node = graph.node.add(name=name, op="Cast", input=[source])
-    node.attr["SrcT"].type, node.attr["DstT"].type = types
-
-
-def _double_node(node: Any, single: int, double: int) -> None:
-    import tensorflow as tf
-
-    for key, value in node.attr.items():
-        if value.type == single and key != "out_type":
-            value.type = double
-        for place, each in enumerate(value.list.type):
-            value.list.type[place] = double if each == single else each
-        if value.HasField("tensor") and value.tensor.dtype == single:
-            value.tensor.CopyFrom(tf.make_tensor_proto(tf.make_ndarray(value.tensor).astype(np.float64)))

@@ -22,8 +22,6 @@ _PARTS: Final = frozenset({"StridedSlice", "Split", "SplitV", "Unpack"})
 _TURNED: Final = _HELD | _PARTS | {"Neg", "Reshape", "ExpandDims", "Squeeze", "Transpose"}
 """Operations that rounding in front of them and behind them is the same for."""
 
-_FLOATS: Final = ("float32", "float64")
-
 
 def factors(graph: Any, depends: Callable[[str], bool]) -> dict[str, str]:
     """By product with weights, the node of the factors that its result is multiplied with, as a normalisation does.
@@ -44,17 +42,19 @@ def factors(graph: Any, depends: Callable[[str], bool]) -> dict[str, str]:
     return found
 
 
-def round_weights(graph: Any, rounding: Rounding, folded: Mapping[str, np.ndarray]) -> None:
-    """Round the constants that convolutions and matrix products multiply with, in place; to halves, also those that are
+def rounded_weights(
+    graph: Any, weights: Mapping[str, np.ndarray], rounding: Rounding, folded: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Those of the weights that convolutions and matrix products multiply with, rounded; to halves, also those that are
     added or multiplied elsewhere: a bias, the slopes of a PReLU.
 
     Args:
+        weights: by the name of their node in the graph.
         folded: by product, the factors of its channels that are multiplied into its weights before they are rounded.
     """
-    import tensorflow as tf
-
     nodes = {node.name: node for node in graph.node}
     least = 1 if rounding == "half" else 2  # axes
+    found: dict[str, np.ndarray] = {}
     for node in graph.node:
         weighted = node.op in WEIGHTED | CALLS
         if not weighted and not (least == 1 and node.op in _SHIFTS | _FACTORS):
@@ -62,14 +62,11 @@ def round_weights(graph: Any, rounding: Rounding, folded: Mapping[str, np.ndarra
         for name in map(_node, node.input):
             while nodes[name].op in (_HELD if weighted else _TURNED):
                 name = _node(nodes[name].input[1 if nodes[name].op == "Split" else 0])  # of which the axis comes first
-            if nodes[name].op != "Const":
-                continue
-            tensor = nodes[name].attr["value"].tensor
-            value = tf.make_ndarray(tensor)
-            if value.dtype.name in _FLOATS and value.ndim >= least:
+            value = found.get(name, weights.get(name))  # rounded once more where several products share it
+            if value is not None and value.ndim >= least:
                 depthwise = node.op.startswith("Depthwise")
-                rounded = _with_factors(value, rounding, depthwise, folded.get(node.name))
-                tensor.CopyFrom(tf.make_tensor_proto(rounded.astype(value.dtype)))
+                found[name] = _with_factors(value, rounding, depthwise, folded.get(node.name)).astype(value.dtype)
+    return found
 
 
 def _with_factors(weights: np.ndarray, rounding: Rounding, depthwise: bool, factor: np.ndarray | None) -> np.ndarray:
