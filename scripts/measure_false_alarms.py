@@ -1,12 +1,12 @@
 """Search sound exports along their layers; the search must name nothing.
 
-    python scripts/measure_false_alarms.py [--model NAME]... [--format NAME]... [--precision NAME]... [--size 64]
+    python scripts/measure_false_alarms.py [--model NAME]... [--format NAME]... [--precision NAME]... [--train EPOCHS]
 
 By default all shipped models and all backbones, in all formats and precisions that can be searched, each model in a
-process of its own; backbones with values as of a trained one, images of 64x64. Prints a Markdown table: for each
-artifact, with the SQNR of its outputs where it was quantised with data, how many of its tensors were found, how many
-were not, the largest error beside what is allowed, how many gates of the model's the file shows, and which layer was
-named, if one was.
+process of its own; backbones with values as of a trained one, or trained on gratings (`textures.py`), images of 64x64.
+Prints a Markdown table: for each artifact, with the SQNR of its outputs where it was quantised with data, how many of
+its tensors were found, how many were not, the largest error beside what is allowed, how many gates of the model's the
+file shows, and which layer was named, if one was.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 from sound_exports import as_if_trained, sound_exports
+from textures import gratings, train
 
 from converters.artifact import Precision
 from exporter.formats import FORMATS
@@ -45,6 +46,7 @@ def main() -> None:
     parser.add_argument("--precision", action="append", choices=list(Precision))
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--plain", action="store_true", help="exports of the model as it is, not lowered ones")
+    parser.add_argument("--train", type=int, metavar="EPOCHS", help="train backbones first; 6 take minutes")
     parser.add_argument("--as-drawn", action="store_true", help="backbones with their first weights and statistics")
     arguments = parser.parse_args()
     if arguments.model and len(arguments.model) == 1:
@@ -68,13 +70,18 @@ def measure(name: str, arguments: argparse.Namespace) -> None:
 
     shape = (arguments.size, arguments.size, 3)
     source = load_source(name, {} if name in ZOO else {"": shape})
-    if not source.zoo and not arguments.as_drawn:
-        as_if_trained(source.keras, samples(trace(source, ExportOptions()).inputs, None, None)[0].popitem()[1])
-    traced = trace(source, ExportOptions())
-    inputs, _ = samples(traced.inputs, None, source.zoo)
-    search = LayerSearch(source, inputs)
+    specs = trace(source, ExportOptions()).inputs
+    inputs, _ = samples(specs, None, source.zoo)
     # Several times, so that the draw of those that calibrate leaves none of them out.
     images = None if source.zoo else np.concatenate([next(iter(inputs.values()))[:CALIBRATION]] * 8)
+    if not source.zoo and arguments.train:
+        known = train(source.keras, arguments.size, epochs=arguments.train)
+        images, _ = gratings(8 * CALIBRATION, arguments.size, seed=2)
+        inputs = {specs[0].name: images[:CALIBRATION]}
+        print(f"| {name} | trained, knows {known:.0%} of new images | | | | | | |", flush=True)
+    elif not source.zoo and not arguments.as_drawn:
+        as_if_trained(source.keras, next(iter(inputs.values())))
+    search = LayerSearch(source, inputs)
     asked: dict[str, Any] = {
         "formats": tuple(arguments.format or SEARCHED),
         "precisions": tuple(arguments.precision or Precision),
