@@ -11,6 +11,7 @@ from typing import Any, Final
 _NAMES: Final = {
     "BLOG": "exporter.models.dialect",
     "BenchOptions": "exporter.bench.options",
+    "BundleOptions": "exporter.bundling",
     "CBAM": "exporter.models.cbam",
     "PAPER": "exporter.models.dialect",
     "TIMM": "exporter.models.dialect",

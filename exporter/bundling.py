@@ -22,6 +22,7 @@ from exporter.checking import BUNDLE_SCHEMA, MANIFEST
 from exporter.parity.fitting import fit
 from exporter.parity.record import write
 from exporter.parity.tolerances import Overrides
+from exporter.verification import VerifyOptions
 
 Step = Callable[[str], None]
 
@@ -95,7 +96,8 @@ _DATE: Final = (1980, 1, 1, 0, 0, 0)  # the least that a zip can hold: equal inp
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class BundleOptions:
-    """overrides: as for `exporter.verify`; samples: real ones at most, None for all; overwrite: replace the file."""
+    """overrides: as for `exporter.verify`; samples: real ones that it carries at most, None for all; overwrite: replace
+    the file."""
 
     overrides: Mapping[str, Overrides] = dataclasses.field(default_factory=dict)
     samples: int | None = None
@@ -119,10 +121,11 @@ def bundle(
 
     Raises:
         ModelError: a candidate or a reference that cannot be read.
-        OptionError: a candidate that no device runs, or none.
+        OptionError: a candidate that no device runs, or none; too few samples.
         OutputError: the file exists, or cannot be written.
     """
     options = options or BundleOptions()
+    VerifyOptions(samples=options.samples)  # refuses what the device would have to refuse
     path = Path(output)
     if path.suffix != ".pyz":
         raise OutputError(f"{path}: a bundle is a .pyz file; give a name that ends so")
@@ -140,7 +143,9 @@ def bundle(
         if name and name not in record.outputs:
             raise OptionError(f"the model has no output {name!r} (known: {', '.join(record.outputs)})")
     for artifact in artifacts:
-        fit(record, artifact)  # refuses what the device would have to refuse
+        fit(record, artifact)  # so does this
+    if options.samples is not None and options.samples < record.cases[0].count:
+        record = dataclasses.replace(record.first(options.samples), gates=record.gates, whole=record.sha256())
     on_step(f"packing {path.name}")
     with tempfile.TemporaryDirectory(prefix="cbam-bundle-") as folder:
         reference = Path(folder, "reference.npz")

@@ -180,7 +180,7 @@ def _write_page(result: Any, folder: Path, merged: tuple[Path, ...]) -> Path:
 )
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The .pyz file to write.")
 @override_options
-@click.option("--samples", type=int, help="Real samples at most.  [default: all]")
+@click.option("--samples", type=int, help="Real samples that it carries at most.  [default: all]")
 @click.option("--overwrite", is_flag=True, help="Replace the output if it exists.")
 @json_option
 def bundle(

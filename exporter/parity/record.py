@@ -62,6 +62,7 @@ class Record:
         batch: how many samples a call took, where that changes the outputs; else None.
         environment: what computed the outputs: device, versions, settings (`exporter.environment`).
         remarks: what a reader should know, in words.
+        whole: `sha256` of the reference that this is the first samples of; empty where it is whole.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Record:
     batch: int | None
     environment: Mapping[str, Any]
     remarks: tuple[str, ...] = ()
+    whole: str = ""
 
     @property
     def samples(self) -> int:
@@ -120,7 +122,9 @@ class Record:
         )
 
     def sha256(self) -> str:
-        """Over the header and the arrays: which reference a result was made against."""
+        """Over the header and the arrays, those of the whole where this is a part: which reference a result is of."""
+        if self.whole:
+            return self.whole
         digest = hashlib.sha256()
         header, arrays = _packed(self)
         digest.update(json.dumps(header, sort_keys=True).encode())
@@ -201,6 +205,8 @@ def _packed(record: Record) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         "environment": record.environment,
         "remarks": list(record.remarks),
     }
+    if record.whole:
+        header["whole_sha256"] = record.whole
     return header, arrays
 
 
@@ -234,6 +240,7 @@ def _unpacked(header: Mapping[str, Any], arrays: Arrays) -> Record:
         batch=header["batch"],
         environment=dict(header["environment"]),
         remarks=tuple(map(str, header["remarks"])),
+        whole=str(header.get("whole_sha256", "")),
     )
     check_record(record)
     return record

@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import pytest
 
 from converters.artifact import Artifact
 from converters.errors import ModelError, OptionError, OutputError, RuntimeUnavailableError
-from exporter import ReferenceOptions, VerifyOptions, bundle, reference, verify
+from exporter import BundleOptions, ReferenceOptions, VerifyOptions, bundle, reference, verify
 from exporter.candidates import load_candidate
 from exporter.parity.record import Record, read
 from exporter.parity.text import lines
@@ -323,6 +324,26 @@ def test_a_result_that_contradicts_itself_is_not_merged(made: Artifacts, mnist: 
     (tmp_path / "result.json").write_text(json.dumps(other))
     with pytest.raises(ModelError, match="was made against another reference"):
         verify([made("onnx", "fp32")], mnist, VerifyOptions(merge=(tmp_path / "result.json",)))
+
+
+def test_a_bundle_of_few_samples_carries_no_others_and_is_merged(
+    made: Artifacts, mnist: Path, packed: Path, tmp_path: Path
+) -> None:
+    few, result = tmp_path / "few.pyz", tmp_path / "result.json"
+    bundle([made("onnx", "fp32")], mnist, few, BundleOptions(samples=2))
+    with zipfile.ZipFile(few) as one, zipfile.ZipFile(packed) as all_of_them:
+        one.extract("reference.npz", tmp_path)
+        assert one.getinfo("reference.npz").file_size < all_of_them.getinfo("reference.npz").file_size
+    cut, whole = read(tmp_path / "reference.npz"), read(mnist)
+    assert cut.cases[0].count == 2
+    assert cut.samples == whole.samples - whole.cases[0].count + 2
+    subprocess.run([sys.executable, str(few), "--json", str(result), "--no-causes"], check=True, capture_output=True)
+    real = cut.cases[0].name
+    assert {row["samples"] for row in json.loads(result.read_text())["verification"] if row["case"] == real} == {2}
+    both = verify([made("onnx", "fp32")], mnist, VerifyOptions(merge=(result,), causes=False))
+    assert {row["samples"] for row in both.rows if row["case"] == real} == {2, whole.cases[0].count}
+    with pytest.raises(OptionError, match="at least 2"):
+        bundle([made("onnx", "fp32")], mnist, tmp_path / "one.pyz", BundleOptions(samples=1))
 
 
 def test_a_bundle_refuses_what_no_device_runs(made: Artifacts, mnist: Path, tmp_path: Path) -> None:
