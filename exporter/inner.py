@@ -13,7 +13,7 @@ import numpy as np
 
 from converters.errors import ModelError
 from exporter.inner_fragments import with_fragments
-from exporter.inner_graph import FEED, doubled, with_feeds, with_parts, with_weights_apart
+from exporter.inner_graph import DIFFERENCE, FEED, doubled, with_differences, with_feeds, with_parts, with_weights_apart
 from exporter.inner_names import Named, names_of
 from exporter.inner_rounding import CALLS, WEIGHTED, factors, rounded_weights
 from exporter.parity.layers import Arrays, LayerTensor, Rounding, Turn
@@ -48,7 +48,7 @@ class InnerModel:
             raise ModelError("the inner tensors are read at a fixed batch; the model was traced with an open one")
         frozen = convert_variables_to_constants_v2(traced.function, lower_control_flow=False)
         graph, parts = with_parts(with_fragments(frozen.graph.as_graph_def(), traced.fragments))
-        self._graph, self._weights = with_weights_apart(graph)
+        self._graph, self._weights = with_weights_apart(with_differences(graph))
         self._inputs = dict(zip([spec.name for spec in traced.inputs], [t.name for t in _fed(frozen)], strict=True))
         self.batch = int(traced.inputs[0].shape[0])
         names = sorted(spec.name for spec in traced.outputs)  # the flat outputs of a function that gives a dict
@@ -306,7 +306,7 @@ class _Sources:
 
 def _described(sources: _Sources, named: Named, data_format: str) -> Iterator[LayerTensor]:
     for node in sources.listed():
-        layer, block, gate = named.of(sources.owner(node).name)
+        layer, block, gate = named.of(sources.owner(node).name.removesuffix(DIFFERENCE))
         weighted = node.op in WEIGHTED or node.op in CALLS
         # TensorFlow has no channels-first convolution on the CPU: Keras turns the map in front of it and behind.
         axis = 1 if data_format == "channels_first" and not weighted else -1

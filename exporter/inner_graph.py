@@ -27,6 +27,10 @@ FEED: Final = "/fed"
 """Behind the name of a tensor: its copy that is read in its place."""
 
 
+DIFFERENCE: Final = "/difference"
+"""Behind the name of a squared difference: what is squared."""
+
+
 def with_parts(graph: Any) -> tuple[Any, dict[str, str]]:
     """The graph with a node for every result but the first that is read of an operation, as of a split; and the names
     of these nodes by that of the tensor."""
@@ -43,6 +47,18 @@ def with_parts(graph: Any) -> tuple[Any, dict[str, str]]:
                 made.attr["T"].type = types[owner]
             node.input[place] = parts[name]
     return graph, parts
+
+
+def with_differences(graph: Any) -> Any:
+    """The graph with a squared difference in two nodes, in place: ONNX has no such operation, and its files round the
+    difference by itself."""
+    for node in [each for each in graph.node if each.op == "SquaredDifference"]:
+        difference = graph.node.add(name=node.name + DIFFERENCE, op="Sub", input=node.input)
+        difference.attr["T"].CopyFrom(node.attr["T"])
+        node.op = "Square"
+        del node.input[:]
+        node.input.append(difference.name)
+    return graph
 
 
 def with_weights_apart(graph: Any) -> tuple[Any, dict[str, np.ndarray]]:

@@ -78,6 +78,7 @@ class LayerSearch:
             # Two at least, so that what never varies is told from what does not vary within a sample.
             samples = -(-min(SAMPLES, max(2, NUMBERS // max(1, each))) // batch) * batch
             found.append(profile(candidate, inner, {name: v[:samples] for name, v in inputs.items()}))
+            inner.close()  # of each way there are weights in several types
         return min(found, key=_unlike)
 
     def _reference(self, batch: int, way: _Way | None, artifact: Artifact) -> Any:

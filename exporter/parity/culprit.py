@@ -12,6 +12,7 @@ import numpy as np
 from exporter.parity.layers import Arrays, LayerTensor
 from exporter.parity.matching import Match
 from exporter.parity.prediction import largest
+from exporter.parity.sums import SUMS
 
 _ENOUGH: Final = 0.02
 """Share of the elements from which a part of a tensor can speak for the whole."""
@@ -29,9 +30,6 @@ _LEAST: Final = float(np.finfo(np.float32).tiny)
 _LEFT: Final = 0.5
 """Of what a channel is off by, what scale and offset must explain to be the whole of it. It is more than is allowed,
 and arithmetic uses less than half of that (measured: up to 0.3); rounding may use all."""
-
-_SUMS: Final = ("AddV2", "Add", "Sub", "BiasAdd")
-"""Operations that a product in parts is put together by."""
 
 _ACTIVATIONS: Final[tuple[tuple[str, Callable[[np.ndarray], np.ndarray]], ...]] = (
     ("leaving it out", lambda x: x),
@@ -97,7 +95,7 @@ def culprit(match: Match, chain: Sequence[LayerTensor], predicted: Arrays, round
 def _product(match: Match, target: np.ndarray, rounded: bool) -> Culprit:
     """Of a convolution with what follows folded into it, as one operation gives both."""
     layer = match.layer
-    if not layer.product or not (layer.weighted or layer.op in _SUMS):
+    if not layer.product or not (layer.weighted or layer.op in SUMS):
         return UNKNOWN
     others = [name for name in layer.layer.split(" + ") if name != layer.product]
     return _by_channel(match, layer.channels, (target, target), (layer.product, others), rounded)
@@ -296,7 +294,7 @@ def _before_activation(own: Sequence[LayerTensor], values: Arrays) -> np.ndarray
         return values.get(fed.pop()) if len(fed) == 1 else None
     linear = products[-1]
     for tensor in own:
-        if tensor.op in _SUMS and names.intersection(tensor.sources) == {linear.name}:
+        if tensor.op in SUMS and names.intersection(tensor.sources) == {linear.name}:
             linear = tensor  # with its bias
     return values[linear.name] if len(products) == 1 and linear is not own[-1] else None
 

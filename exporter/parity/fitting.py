@@ -63,20 +63,25 @@ class Fitting:
             taken[fit.name] = array
         return taken
 
-    def clipped(self, record: Record) -> frozenset[str]:
-        """The cases with values that a quantised input of the artifact cannot hold, by more than a step."""
-        found = set()
+    def clipped(self, record: Record) -> dict[str, str]:
+        """The cases with values that a quantised input of the artifact cannot hold, by more than a step, in words."""
+        found = {}
         for fit in self.inputs:
             if fit.spec.scale is None:
                 continue
             limits = np.iinfo(fit.spec.dtype)
             zero, step = fit.spec.zero_point or 0, fit.spec.scale
-            low, high = (limits.min - zero - 1) * step, (limits.max - zero + 1) * step
+            low, high = (limits.min - zero) * step, (limits.max - zero) * step
             for case in record.cases:
-                values = record.inputs[fit.name][case.rows]
-                if values.min() < low or values.max() > high:
-                    found.add(case.name)
-        return frozenset(found)
+                values = record.inputs[fit.name][case.rows].reshape(case.count, -1)
+                beyond = np.count_nonzero((values.min(axis=1) < low - step) | (values.max(axis=1) > high + step))
+                if beyond:
+                    goes = "goes" if beyond == 1 else "go"
+                    found[case.name] = (
+                        f"{beyond} of {case.count} samples {goes} beyond {low:.4g}..{high:.4g}, which is all that the "
+                        f"artifact's quantised input {fit.spec.name!r} holds"
+                    )
+        return found
 
 
 def fit(record: Record, artifact: Artifact) -> Fitting:

@@ -38,12 +38,13 @@ class Criteria:
     """What is asked of an artifact.
 
     precision: its own. overrides: by output; the name "" stands for all others. clipped: the cases that lie outside
-    what its quantised inputs can hold. half: for fp16, what of it is rounded (`exporter.parity.tolerances`).
+    what its quantised inputs can hold, and by how much, in words. half: for fp16, what of it is rounded
+    (`exporter.parity.tolerances`).
     """
 
     precision: Precision
     overrides: Mapping[str, Overrides] = dataclasses.field(default_factory=dict)
-    clipped: frozenset[str] = frozenset()
+    clipped: Mapping[str, str] = dataclasses.field(default_factory=dict)
     half: tuple[str, ...] = THROUGHOUT
 
     def of(self, output: str) -> Overrides:
@@ -103,6 +104,9 @@ def _judge(record: Record, output: str, case: Case | None, value: np.ndarray, cr
         noise = _expected_noise(verdict, overrides, criteria.precision)
         flips = find_flips(expected, given, noise, 0 if case is None else case.start)
     verdict = _with_minima(verdict, overrides, criteria, output)
+    if case is not None and case.real and case.name in criteria.clipped:  # as on the device, which clips them too
+        reason = "; ".join(filter(None, [verdict.reason, criteria.clipped[case.name]]))
+        verdict = dataclasses.replace(verdict, reason=reason)
     levels = {level: own_error(record, level, output, case) for level in record.noise}
     recorded = record.outputs[output][rows]
     finite = verdict.metrics is not None and np.isfinite(recorded).all()
@@ -125,11 +129,10 @@ def _verdict(record: Record, output: str, case: Case | None, given: np.ndarray, 
     overrides = criteria.of(output)
     if not real and not np.isfinite(expected).all():
         return OutputVerdict(Verdict.NOT_INFORMATIVE, "the model itself gives NaN or infinity here", None, None)
-    if case is not None and case.name in criteria.clipped:
-        reason = fault(expected, given) or "the artifact's quantised input cannot hold these values"
-        kind = Verdict.FAILED if fault(expected, given) else Verdict.NOT_INFORMATIVE
-        return OutputVerdict(kind, reason, None if fault(expected, given) else compare(expected, given), None)
     reason = fault(expected, given)
+    if not real and not reason and case is not None and case.name in criteria.clipped:
+        reason = criteria.clipped[case.name]
+        return OutputVerdict(Verdict.NOT_INFORMATIVE, reason, compare(expected, given), None)
     if reason:
         return OutputVerdict(Verdict.FAILED, reason + _overflow(record, output, case, criteria), None, None)
     if overrides.bounds:

@@ -12,7 +12,7 @@ Arrays = Mapping[str, np.ndarray]
 
 Gate = Literal["", "channel", "spatial"]
 
-Rounding = Literal["", "half", "8 bits, scale a channel", "8 bits, one scale"]
+Rounding = Literal["", "half", "8 bits, scale a channel", "8 bits, one scale", "8 bits, apart"]
 """How an artifact may store the weights; empty: as they are."""
 
 

@@ -16,7 +16,8 @@ import numpy as np
 from exporter.parity.layers import Arrays, LayerTensor
 from exporter.parity.names import Names
 from exporter.parity.nearness import as_near, distance, moments, nearest
-from exporter.parity.prediction import CLIPPED, Prediction, Predictor, largest
+from exporter.parity.prediction import Prediction, Predictor, largest, may_clip
+from exporter.parity.sums import biased_apart, with_its_bias
 from exporter.parity.traced import FileTensor, views
 
 _ROUNDS: Final = 6
@@ -76,6 +77,7 @@ class Matcher:
         self._named = Names(self._layers)
         read = {source for tensor in tensors for source in tensor.sources}
         self._last = {tensor.name for tensor in tensors if tensor.name not in read}
+        self._biased_apart = biased_apart(tensors)
         self._moments = {t.name: moments(t.value) for t in tensors}
         self.prediction = predictor.predict({}, given)
 
@@ -207,7 +209,7 @@ class Matcher:
         )
         # Its range was measured on other values, so a few of the model's own lie beyond it; and what comes before may
         # be off and lead out of any range. Only a range that does not fit the model is a fault of this tensor.
-        if tensor.step and beyond <= max(CLIPPED * truth.size, 2):
+        if tensor.step and beyond <= max(may_clip(truth.size), 2):
             target = np.clip(target, tensor.low, tensor.high)
         return largest(value, target), allowed
 
@@ -243,7 +245,11 @@ class Matcher:
                 continue
             if match.agrees and not (loose and spread <= _CLOSE * distance(match.value, target)):
                 agreeing.append(match)
+        all_of_them = {match.layer.name: match for match in agreeing}
         agreeing = [agreeing[place] for place in nearest([(each.error, each.allowed) for each in agreeing])]
+        if tensor.name not in self._biased_apart:
+            names = (with_its_bias(match.layer.name, [*all_of_them], self._layers) for match in agreeing)
+            agreeing = [all_of_them[name] for name in dict.fromkeys(names)]
         by_hint = [match for match in agreeing if match.layer.name in near]
         for wanted in (
             [match for match in by_hint if match.layer.name not in taken],
@@ -266,6 +272,8 @@ class Matcher:
 
     def _by_name(self, tensor: FileTensor, fitting: Mapping[str, list[np.ndarray]]) -> Match | None:
         hinted = [name for name in self._named.hints(tensor.name) if name in fitting]
+        if tensor.name not in self._biased_apart:
+            hinted = [with_its_bias(name, [*fitting], self._layers) for name in hinted]
         if not hinted:
             return None
         # A fused operation bears the names of all it does; its result is that of the last.

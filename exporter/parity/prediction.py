@@ -36,13 +36,16 @@ ROUNDINGS: Final[Mapping[str, tuple[Rounding, ...]]] = {
     "fp32": (),
     "fp16": ("half",),
     "dynamic": ("8 bits, scale a channel", "8 bits, one scale"),
-    "int8": ("8 bits, scale a channel", "8 bits, one scale"),
+    "int8": ("8 bits, scale a channel", "8 bits, one scale", "8 bits, apart"),
     "int16x8": ("8 bits, scale a channel", "8 bits, one scale"),
 }
 """How the weights of each precision may be rounded; the files do not tell which."""
 
 _SOFTMAXES: Final = ("Softmax", "LogSoftmax")
 """They sum over the last axis."""
+
+_LAID: Final = ("BatchToSpaceND",)
+"""Of a dilated convolution, which TensorFlow computes on every other pixel: puts its result together."""
 
 _RESIZES: Final = ("ResizeBilinear", "ResizeBicubic", "ScaleAndTranslate")
 """Operations that interpolate between pixels. Their coordinates are rounded in float32, also in TensorFlow's float64
@@ -70,6 +73,7 @@ class Predictor:
         self.truth = reference.exact(inputs)
         self.spread = {name: float(np.std(value)) for name, value in self.truth.items()}
         products = {tensor.name for tensor in reference.tensors if tensor.weighted}
+        products |= {each.name for each in reference.tensors if each.op in _LAID and {*each.sources} <= products}
         self._biased = products | {
             each.name for each in reference.tensors if {*each.sources} <= products and each.sources
         }
@@ -123,6 +127,11 @@ class Predictor:
             for name in self._biased:
                 allowed[name] += CORRECTED * self.spread[name]
         return Prediction(values, allowed, self.spread)
+
+
+def may_clip(values: int) -> float:
+    """How many of so many values may lie beyond a range that fits: CLIPPED, and by chance two deviations more."""
+    return CLIPPED * values + 2 * math.sqrt(CLIPPED * values)
 
 
 def largest(one: np.ndarray, other: np.ndarray) -> float:

@@ -60,11 +60,14 @@ def test_quantised_tensors_are_stored_and_read_as_numbers(make_record: MakeRecor
     np.testing.assert_allclose((fed.astype(float) + 128) / 255, record.inputs["image"], atol=0.5 / 255 + 1e-6)
     taken = fitting.take({"scores": np.array([[3, 13]], np.int8)})["scores"]
     np.testing.assert_allclose(taken, [[0.0, 1.0]])
-    assert fitting.clipped(record) == frozenset()
+    assert fitting.clipped(record) == {}
     wide = dict(record.inputs)
     wide["image"] = wide["image"].copy()
     wide["image"][record.cases[3].rows] *= 16
-    assert fitting.clipped(dataclasses.replace(record, inputs=wide)) == {"noise"}
+    beyond = fitting.clipped(dataclasses.replace(record, inputs=wide))
+    count = record.cases[3].count
+    words = f"{count} of {count} samples go beyond 0..1, which is all that the artifact's quantised input 'image' holds"
+    assert beyond == {"noise": words}
 
 
 def test_a_bare_file_with_other_names_is_paired_by_what_tells(make_record: MakeRecord) -> None:

@@ -24,10 +24,11 @@ def judged(
     given: np.ndarray | None,
     precision: Precision = Precision.FP32,
     overrides: Mapping[str, Overrides] | None = None,
-    clipped: frozenset[str] = frozenset(),
+    clipped: Mapping[str, str] | None = None,
 ) -> dict[str, CaseVerdict]:
     outputs = {} if given is None else {"scores": given}
-    return {each.case: each for each in judge_outputs(record, outputs, Criteria(precision, overrides or {}, clipped))}
+    criteria = Criteria(precision, overrides or {}, clipped or {})
+    return {each.case: each for each in judge_outputs(record, outputs, criteria)}
 
 
 def verdicts(found: Mapping[str, CaseVerdict]) -> dict[str, Verdict]:
@@ -115,7 +116,19 @@ def test_a_quantised_artifact_is_judged_on_real_inputs(make_record: MakeRecord) 
     broken = fine.copy()
     broken[record.cases[3].rows] = np.nan
     assert verdicts(judged(record, broken, Precision.INT8))["noise"] is Verdict.FAILED
-    assert "cannot hold" in judged(record, fine, Precision.INT8, clipped=frozenset({"noise"}))["noise"].verdict.reason
+    beyond = judged(record, fine, Precision.INT8, clipped={"noise": "16 of 16 samples go beyond"})
+    assert beyond["noise"].verdict.reason == "16 of 16 samples go beyond"
+
+
+def test_real_inputs_that_are_clipped_are_judged_as_the_device_clips_them(make_record: MakeRecord) -> None:
+    record = make_record()
+    clipped = {"inputs": "1 of 24 samples goes beyond 0..0.95"}
+    wrong = judged(record, -record.outputs["scores"], Precision.INT8, clipped=clipped)["inputs"].verdict
+    assert wrong.verdict is Verdict.FAILED
+    assert wrong.reason.startswith("SQNR")
+    assert wrong.reason.endswith("; 1 of 24 samples goes beyond 0..0.95")
+    right = judged(record, record.outputs["scores"], Precision.INT8, clipped=clipped)["inputs"].verdict
+    assert (right.verdict, right.reason) == (Verdict.PASSED, clipped["inputs"])
 
 
 def test_what_is_missing_or_of_another_shape_fails_once(make_record: MakeRecord) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import onnx
+import pytest
 from keras import layers
 from onnx import numpy_helper
 
@@ -57,3 +58,31 @@ def test_a_range_that_clips_is_named_as_that(tmp_path: Path) -> None:
         found = LayerSearch(load_source(model), {"image": IMAGES[:8]}).profile(artifact, session).divergence
     assert found is not None
     assert (found.layer, "which clips" in found.reason) == ("first", True)
+
+
+def _activation(kind: str) -> layers.Layer:
+    return {
+        "prelu": layers.PReLU(shared_axes=[1, 2], name="behind"),
+        "layer": layers.LayerNormalization(name="behind"),
+        "group": layers.GroupNormalization(2, name="behind"),
+    }[kind]
+
+
+@pytest.mark.parametrize("kind", ["prelu", "layer", "group"])
+def test_constants_that_are_folded_into_no_product_are_rounded_as_well(kind: str, tmp_path: Path) -> None:
+    """ONNX Runtime's quantiser rounds slopes and gains to 8 bits; a squared difference becomes two operations."""
+    keras.utils.set_random_seed(1)
+    image = keras.Input((12, 12, 3), name="image")
+    x = layers.Conv2D(8, 3, strides=2, name="second")(_activation(kind)(layers.Conv2D(8, 3, name="first")(image)))
+    model = keras.Model(image, layers.Dense(5, name="scores")(layers.GlobalAveragePooling2D()(x)), name=kind)
+    random = np.random.default_rng(0)
+    for weight in model.weights:  # as of a trained one: no gain is 1, no slope 0
+        if weight.name in ("alpha", "beta", "bias", "gamma"):
+            weight.assign(weight.numpy() + random.uniform(0.05, 0.4, weight.shape))
+    asked = QuantisationOptions(calibration=IMAGES, methods=("minmax",), force=True)
+    options = ExportOptions(("onnx",), precision="int8", quantisation=asked, output=tmp_path)
+    (artifact,) = export(model, options).artifacts
+    with runtime("onnxruntime").open(artifact) as session:
+        found = LayerSearch(load_source(model), {"image": IMAGES[:8]}).profile(artifact, session)
+    assert found.divergence is None
+    assert [row.layer for row in found.rows if row.finding == "LEAVES"] == []
