@@ -15,7 +15,7 @@ from converters.errors import ModelError
 from exporter.inner_fragments import with_fragments
 from exporter.inner_graph import DIFFERENCE, FEED, doubled, with_differences, with_feeds, with_parts, with_weights_apart
 from exporter.inner_names import Named, names_of
-from exporter.inner_rounding import CALLS, WEIGHTED, factors, rounded_weights
+from exporter.inner_rounding import CALLS, WEIGHTED, apart, factors, rounded_weights, to_eight_bits
 from exporter.parity.layers import Arrays, LayerTensor, Rounding, Turn
 from exporter.parity.stacking import Rows, as_called, by_sample, rows_of
 
@@ -95,10 +95,14 @@ class InnerModel:
     def _factors(self) -> dict[str, np.ndarray]:
         """By product with weights, what each of its channels is multiplied with right behind it."""
         found = factors(self._graph, self._sources.depends)
-        session = self._session("float64")
-        fed = self._fed(session, self._weights_as("float64", ""))
-        values = session.run([f"{name}:0" for name in found.values()], fed)
-        return dict(zip(found, (np.asarray(value, np.float64).reshape(-1) for value in values), strict=True))
+        values = self._constants(found.values())
+        return {product: values[name].reshape(-1) for product, name in found.items()}
+
+    def _constants(self, names: Iterable[str]) -> dict[str, np.ndarray]:
+        """What nodes give that depend on no input."""
+        session, names = self._session("float64"), list(names)
+        values = session.run([f"{name}:0" for name in names], self._fed(session, self._weights_as("float64", "")))
+        return {name: np.asarray(value, np.float64) for name, value in zip(names, values, strict=True)}
 
     def _held(self, inputs: Arrays) -> dict[str, Rows]:
         """How each tensor holds the samples of a call, of those that do; it is found by exchanging them."""
@@ -125,7 +129,11 @@ class InnerModel:
 
     def _weights_as(self, dtype: str, rounding: Rounding) -> Arrays:
         kind = dtype, rounding
-        if kind not in self._stored and rounding:
+        if kind not in self._stored and rounding == "8 bits, apart":
+            alone = self._constants(apart(self._graph, self._sources.depends))
+            rounded = {name: to_eight_bits(value) for name, value in alone.items()}
+            self._stored[kind] = {**self._weights_as(dtype, ""), **rounded}
+        elif kind not in self._stored and rounding:
             plain = self._weights_as(dtype, "")
             folded = self._factors() if rounding == "8 bits, one scale" else {}
             self._stored[kind] = {**plain, **rounded_weights(self._graph, plain, rounding, folded)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -15,6 +16,7 @@ WEIGHTED: Final = frozenset(
 CALLS: Final = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
 """A function that was not inlined: a grouped convolution, which Keras has compiled."""
 
+_MATRICES: Final = frozenset({"MatMul", "BatchMatMulV2", "Einsum"})
 _SHIFTS: Final = frozenset({"BiasAdd", "Add", "AddV2", "Sub"})
 _FACTORS: Final = frozenset({"Mul"})
 _OTHERS: Final = frozenset({"RealDiv", "Maximum", "Minimum"})
@@ -45,20 +47,51 @@ def factors(graph: Any, depends: Callable[[str], bool]) -> dict[str, str]:
     return found
 
 
+def apart(graph: Any, depends: Callable[[str], bool]) -> list[str]:
+    """Nodes of what is added to, or multiplied with, what is no product with weights nor folded into one, as the gain
+    of a LayerNormalization: a quantiser rounds it by itself. Also behind a product that others read as well, and what
+    is added to a product of matrices, which ONNX has an operation of its own for.
+
+    Args:
+        depends: as for `factors`.
+    """
+    nodes = {node.name: node for node in graph.node}
+    ways: dict[str, tuple[str, str]] = {}  # by such an operation: the constant, and the other operand
+    for node in graph.node:
+        names = [_node(name) for name in node.input[:2]]
+        if node.op in _SHIFTS | _FACTORS | _OTHERS and sum(map(depends, names)) == 1:
+            other, constant = sorted(names, key=depends, reverse=True)
+            ways[node.name] = constant, other
+
+    read = collections.Counter(_node(name) for node in graph.node for name in node.input)
+
+    def folded(name: str) -> bool:
+        added = nodes[name].op in _SHIFTS
+        while (name := _origin(nodes, name)) in ways and nodes[name].op not in _OTHERS:
+            name = _origin(nodes, ways[name][1])
+            if read[name] > 1:
+                return False
+        return nodes[name].op in (WEIGHTED | CALLS) - (_MATRICES if added else set())
+
+    return list(dict.fromkeys(constant for name, (constant, _) in ways.items() if not folded(name)))
+
+
+def to_eight_bits(value: np.ndarray) -> np.ndarray:
+    """Rounded to 255 steps, one scale for all."""
+    return _rounded(value, "8 bits, one scale", depthwise=False)
+
+
 def rounded_weights(
     graph: Any, weights: Mapping[str, np.ndarray], rounding: Rounding, folded: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
     """Those of the weights that convolutions and matrix products multiply with, rounded; to halves, also those that are
-    added or multiplied elsewhere: a bias, the slopes of a PReLU. `8 bits, apart` are those of them alone that no
-    converter multiplies into a product: the gain of a LayerNormalization.
+    added or multiplied elsewhere: a bias, the slopes of a PReLU.
 
     Args:
         weights: by the name of their node in the graph.
         folded: by product, the factors of its channels that are multiplied into its weights before they are rounded.
     """
     nodes = {node.name: node for node in graph.node}
-    if rounding == "8 bits, apart":
-        return {name: _rounded(weights[name], rounding, False) for name in _apart(nodes, weights)}
     least = 1 if rounding == "half" else 2  # axes
     found: dict[str, np.ndarray] = {}
     for node in graph.node:
@@ -75,25 +108,6 @@ def rounded_weights(
                 rounded = _with_factors(laid, rounding, depthwise, folded.get(node.name))
                 found[name] = rounded.astype(value.dtype).reshape(value.shape)
     return found
-
-
-def _apart(nodes: Mapping[str, Any], weights: Mapping[str, np.ndarray]) -> set[str]:
-    """Constants that are added to, or multiplied with, what is no product with weights nor folded into one."""
-    ways: dict[str, tuple[str, str]] = {}  # by such an operation: the constant, and the other operand
-    for node in nodes.values():
-        if node.op in _SHIFTS | _FACTORS | _OTHERS:
-            one, other = (_origin(nodes, name) for name in node.input[:2])
-            if (one in weights) != (other in weights):
-                ways[node.name] = (one, other) if one in weights else (other, one)
-
-    def folded(name: str) -> bool:
-        while name in ways and nodes[name].op not in _OTHERS:
-            constant, name = ways[name]
-            if sum(size > 1 for size in weights[constant].shape) > 1:
-                return False  # not one number a channel
-        return nodes[name].op in WEIGHTED | CALLS
-
-    return {constant for name, (constant, _) in ways.items() if not folded(name)}
 
 
 def _columns(nodes: Mapping[str, Any], name: str) -> int:

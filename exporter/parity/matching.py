@@ -227,7 +227,8 @@ class Matcher:
         claimed: Mapping[str, float],
     ) -> Match | None:
         mean, deviation = self._moments[tensor.name]
-        agreeing = []
+        agreeing: list[Match] = []
+        all_of_them: dict[str, Match] = {}
         near = self._behind(self._named.hints(tensor.name))
         for name, seen in fitting.items():
             target = self.prediction.values[name]
@@ -243,9 +244,10 @@ class Matcher:
             # What adds little to a tensor is near it, where much is allowed; that tensor is nearer.
             if name in claimed and match.error > as_near(claimed[name], allowed):
                 continue
-            if match.agrees and not (loose and spread <= _CLOSE * distance(match.value, target)):
-                agreeing.append(match)
-        all_of_them = {match.layer.name: match for match in agreeing}
+            if match.agrees:
+                all_of_them[name] = match
+                if not (loose and spread <= _CLOSE * distance(match.value, target)):
+                    agreeing.append(match)
         agreeing = [agreeing[place] for place in nearest([(each.error, each.allowed) for each in agreeing])]
         if tensor.name not in self._biased_apart:
             names = (with_its_bias(match.layer.name, [*all_of_them], self._layers) for match in agreeing)

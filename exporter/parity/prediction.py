@@ -37,7 +37,7 @@ ROUNDINGS: Final[Mapping[str, tuple[Rounding, ...]]] = {
     "fp16": ("half",),
     "dynamic": ("8 bits, scale a channel", "8 bits, one scale"),
     "int8": ("8 bits, scale a channel", "8 bits, one scale", "8 bits, apart"),
-    "int16x8": ("8 bits, scale a channel", "8 bits, one scale"),
+    "int16x8": ("8 bits, scale a channel", "8 bits, one scale", "8 bits, apart"),
 }
 """How the weights of each precision may be rounded; the files do not tell which."""
 
