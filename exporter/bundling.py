@@ -63,6 +63,7 @@ import pathlib
 import sys
 import tempfile
 import zipfile
+import zlib
 
 if sys.version_info < (3, 11):
     sys.stderr.write("error: Python 3.11 or newer is needed; this is " + sys.version.split()[0] + "\\n")
@@ -82,7 +83,7 @@ try:
         from exporter.checking import main
 
         status = main(bundle=bundle)
-except (OSError, zipfile.BadZipFile) as error:
+except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
     sys.stderr.write("error: %s: cannot be unpacked (%s)\\n" % (bundle, error))
     status = 2
 except KeyboardInterrupt:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -94,7 +95,6 @@ def _run(given: argparse.Namespace, bundle: Path | None) -> int:
 
     for name, reason in left_out.items():
         result["left_out"] = [*result["left_out"], {"artifact": name, "reason": reason}]
-        sys.stdout.write(f"{name}: not verified: {reason}\n")
     for line in lines(result):
         sys.stdout.write(line + "\n")
     if given.json is not None:
@@ -128,6 +128,9 @@ def _verify(
     for path in artifacts:
         try:
             candidate = try_candidate(path, apart)
+            if _left_alone(candidate, given.runtime):
+                left_out[path.name] = f"--runtime {' '.join(given.runtime)} does not run {candidate.format}"
+                continue
             if not given.runtime:
                 runtime(FORMATS[candidate.format].runtime).version()
             loaded.append(path if isinstance(candidate, Refused) else candidate)
@@ -142,6 +145,11 @@ def _verify(
         for each in result[key]:
             each["artifact"] = names.get(each["artifact"], each["artifact"])
     return result, left_out
+
+
+def _left_alone(candidate: Any, asked: Sequence[str]) -> bool:
+    """Whether none of the runtimes that were asked for runs a file."""
+    return bool(asked) and "all" not in asked and not any(candidate.format in RUNTIMES[name].runs for name in asked)
 
 
 def _starts_processes() -> bool:
@@ -183,7 +191,7 @@ def unpack(bundle: Path, folder: Path) -> tuple[list[Path], Path, dict[str, Any]
             reference = folder / "reference.npz"
             reference.write_bytes(archive.read(manifest["reference"]))
             settings = dict(manifest["settings"])
-    except (OSError, zipfile.BadZipFile, ValueError, KeyError, TypeError) as error:
+    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{bundle}: is not a bundle of cbam-export ({error})") from error
     return artifacts, reference, {**settings, "names": [each["path"] for each in manifest["artifacts"]]}
 
@@ -198,12 +206,24 @@ def write_json(result: Any, path: Path) -> None:
         stream.write((json.dumps(result, indent=2, allow_nan=False) + "\n").encode())
 
 
+def _is_result(path: Path) -> bool:
+    from exporter.parity.result import SCHEMA
+
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(found, dict) and found.get("schema") == SCHEMA
+
+
 def check_json_target(path: Path) -> None:
     """Refuse a file that could not be written, before anything is run for its sake.
 
     Raises:
-        OutputError: saying why.
+        OutputError: saying why; also where it is there and no earlier result, which alone is replaced.
     """
+    if path.is_file() and path.stat().st_size and not _is_result(path):
+        raise OutputError(f"{path}: exists and is no result of a verification; give another name")
     if path.is_dir():
         raise OutputError(f"{path}: is a folder; give the name of a file")
     if not path.parent.is_dir():

@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from converters.errors import ModelError
+from exporter.indices import index_counts
 from exporter.parity.check import Arrays, Reference, run_in_batches
 from exporter.parity.verdict import OwnError, Workload
 from exporter.samples import Range, samples
@@ -34,7 +35,7 @@ def make_reference(source: LoadedModel, traced: Any, value_range: Range | None) 
     """
     from converters.cost import arithmetic
 
-    inputs, described = samples(traced.inputs, value_range, source.zoo)
+    inputs, described = samples(traced.inputs, value_range, source.zoo, index_counts(source.keras, traced.inputs))
     run = functools.partial(_run, traced=traced, inputs=inputs, batch=_batch(traced, inputs))
     outputs = run(traced.original)
     by = f"TensorFlow {version('tensorflow')}"

@@ -18,6 +18,7 @@ from converters.deploy.winograd import RULE as WINOGRAD
 from converters.errors import CbamError, ConversionError, ModelError, OutputError, RuntimeUnavailableError
 from converters.settings import DEFAULT_OPSET, ConversionSettings
 from exporter.formats import FORMATS
+from exporter.indices import index_counts
 from exporter.model_run import known_range, make_reference, version
 from exporter.options import ExportOptions
 from exporter.parity.check import ParityReport, Reference, by_position, check
@@ -155,7 +156,7 @@ def lower_for(
     from converters.deploy.traced import lower_traced
 
     try:
-        given, _ = samples(traced.inputs, value_range, source.zoo)
+        given, _ = samples(traced.inputs, value_range, source.zoo, index_counts(source.keras, traced.inputs))
     except ModelError:
         given = {}
     try:

@@ -15,6 +15,7 @@ import numpy as np
 from converters.artifact import TensorSpec
 from converters.errors import ModelError, OptionError, OutputError
 from exporter.environment import choose_device, environment
+from exporter.indices import index_counts
 from exporter.model_run import MIXING, known_range
 from exporter.parity.cases import FACTORS, edge_cases, join, scaled, worst
 from exporter.parity.check import run_in_batches
@@ -188,7 +189,7 @@ def _real(
 
         arrays, described = load_inputs(options.inputs, specs, value_range)
     else:
-        arrays, described = samples(specs, value_range, source.zoo)
+        arrays, described = samples(specs, value_range, source.zoo, index_counts(source.keras, specs))
     have = len(next(iter(arrays.values())))
     if options.samples is None or options.samples == have:
         return arrays, described

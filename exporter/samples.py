@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Final
 
@@ -18,14 +18,18 @@ Range = tuple[float, float]
 
 
 def samples(
-    specs: Sequence[TensorSpec], value_range: Range | None, zoo: ZooModel | None
+    specs: Sequence[TensorSpec],
+    value_range: Range | None,
+    zoo: ZooModel | None,
+    counts: Mapping[str, int] | None = None,
 ) -> tuple[dict[str, np.ndarray], str]:
     """Inputs by name, samples first, and a few words that say what they are.
 
     A zoo model gets its 1,000 test images. Any other image input gets eight photographs and their mirror images, scaled
     to its size and to `value_range` (0..1 if that is not known); any other float input, uniform noise in that range or
-    normal noise; an integer input, zeros and ones; each from a fixed seed. Each image input has the photographs in
-    another order: a model that compares two would see nothing but equal ones.
+    normal noise; an integer input, whole numbers below its count, where `counts` has one (`exporter.indices`), or zeros
+    and ones; each from a fixed seed. Each image input has the photographs in another order: a model that compares two
+    would see nothing but equal ones.
     """
     if zoo is not None and len(specs) == 1 and specs[0].shape[1:] == (28, 28, 1):
         images = zoo.test_images()
@@ -33,7 +37,7 @@ def samples(
     arrays, kinds = {}, []
     random = np.random.default_rng(SEED)
     for index, spec in enumerate(specs):
-        array, kind = _for_one(spec, value_range, random)
+        array, kind = _for_one(spec, value_range, random, (counts or {}).get(spec.name, 2))
         earlier = sum(map(_is_image, specs[:index]))
         arrays[spec.name] = np.roll(array, earlier, 0) if _is_image(spec) else array
         if kind not in kinds:
@@ -51,7 +55,9 @@ def _is_image(spec: TensorSpec) -> bool:
     return channels in (1, 3) and spec.dtype.startswith(("float", "uint"))
 
 
-def _for_one(spec: TensorSpec, value_range: Range | None, random: np.random.Generator) -> tuple[np.ndarray, str]:
+def _for_one(
+    spec: TensorSpec, value_range: Range | None, random: np.random.Generator, count: int
+) -> tuple[np.ndarray, str]:
     if not spec.shape:
         raise ModelError(f"input {spec.name!r} is a scalar; only inputs with a batch can be verified (--no-verify)")
     if not spec.dtype.startswith(("float", "int", "uint", "bool")):
@@ -66,7 +72,8 @@ def _for_one(spec: TensorSpec, value_range: Range | None, random: np.random.Gene
         return array, f"{len(photos)} photographs scaled to {low:g}..{high:g}"
     size = (RANDOM_SAMPLES, *shape)
     if dtype.kind != "f":
-        return random.integers(0, 2, size).astype(dtype), f"{RANDOM_SAMPLES} samples of random zeros and ones"
+        drawn = "zeros and ones" if count == 2 else f"whole numbers in 0..{count - 1}"
+        return random.integers(0, count, size).astype(dtype), f"{RANDOM_SAMPLES} samples of random {drawn}"
     if value_range is not None:
         array = random.uniform(*value_range, size).astype(dtype)
         return array, f"{RANDOM_SAMPLES} samples of uniform noise in {value_range[0]:g}..{value_range[1]:g}"

@@ -17,6 +17,14 @@ import click
 from converters.errors import CbamError, closest
 
 
+def once(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> str:
+    """The value of an option that may be given once: click itself would take the last of several, and say nothing."""
+    if len(values) > 1:
+        given = " and ".join(values)
+        raise click.BadParameter(f"{given} were given; it takes one, and the command is run once for each")
+    return values[0]
+
+
 class Choice(click.ParamType[str]):
     """One of a table's names. A near miss is answered with a suggestion, never taken for what it resembles."""
 

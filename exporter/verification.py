@@ -288,11 +288,11 @@ def _loaded(
 
 def _plan(artifacts: Sequence[Artifact], asked: Sequence[str]) -> tuple[list[tuple[str, ...]], list[dict[str, str]]]:
     """By artifact, the runtimes it is verified in; and with `all`, those that are not here, with the reason."""
-    left_out = []
+    left_out, every = [], EVERY in asked
     for artifact in artifacts:
         if artifact.format not in FORMATS:
             raise ModelError(f"{artifact.path}: is of format {artifact.format!r}{closest(artifact.format, FORMATS)}")
-    if EVERY in asked:
+    if every:
         fitting = [name for name in RUNTIMES if any(_runs(name, artifact) for artifact in artifacts)]
         reasons = {name: reason for name in fitting if (reason := _missing(name))}
         left_out = [{"runtime": name, "reason": reason} for name, reason in reasons.items()]
@@ -302,10 +302,16 @@ def _plan(artifacts: Sequence[Artifact], asked: Sequence[str]) -> tuple[list[tup
             runs = [f"{each} in {', '.join(precisions)}" for each, precisions in RUNTIMES[name].runs.items()]
             have = ", ".join(f"{each.format} in {each.precision}" for each in artifacts)
             raise OptionError(f"--runtime {name} runs {'; '.join(runs)}; the candidates are {have}")
+        if not any(_runs(name, each) for each in artifacts):
+            raise OptionError(f"--runtime {name} takes a fixed batch only; that of {artifacts[0].path} is open")
     plan = []
     for artifact in artifacts:
         names = tuple(name for name in dict.fromkeys(asked) if _runs(name, artifact))
-        plan.append(names or (FORMATS[artifact.format].runtime,))
+        own = FORMATS[artifact.format].runtime
+        plan.append(names or (own,))
+        if asked and not names and not every:
+            reason = f"it cannot run this file, which was verified in {own} in its place"
+            left_out += [{"artifact": str(artifact.path), "runtime": name, "reason": reason} for name in asked]
     for name in dict.fromkeys(name for names in plan for name in names):
         runtime(name).version()  # raises, before anything slow, if it is not there
     return plan, left_out

@@ -13,6 +13,7 @@ from typing import Final, Literal
 
 import numpy as np
 
+from exporter.parity.copies import by_their_source
 from exporter.parity.layers import Arrays, LayerTensor
 from exporter.parity.names import Names
 from exporter.parity.nearness import as_near, distance, moments, nearest
@@ -90,7 +91,7 @@ class Matcher:
             if number and before == {name: match.layer.name for name, match in found.items()}:
                 break
             self.prediction = self._predict(found.values())
-        matches = self._repaired(self._second_look(list(self._judged(found.values()).values())))
+        matches = by_their_source(self._repaired(self._second_look(list(self._judged(found.values()).values()))))
         return [match for match in matches if match.agrees or not self._is_part(match, matches)]
 
     def _is_part(self, match: Match, matches: Sequence[Match]) -> bool:

@@ -23,6 +23,9 @@ def lines(result: Mapping[str, Any]) -> Iterator[str]:
         yield f"{artifact} ({part[0]['precision']})  in  {runtime}" + _where(part[0])
         yield from table(part)
         yield from _reasons(part)
+    for each in result.get("left_out", ()):
+        what = " in ".join(each[key] for key in ("artifact", "runtime") if each.get(key))
+        yield f"{_LINE}{what}: not verified: {each['reason']}"
     for remark in result.get("remarks", ()):
         yield f"{_LINE}{remark['artifact']}: {remark['remark']}"
     for each in result.get("divergence", ()):

@@ -161,7 +161,8 @@ def _run(session: Traced, inputs: Arrays, batch: int, kept: Sequence[str]) -> di
 
 
 def _tensor(name: str, spec: Any, node: Any, value: np.ndarray, depends: set[str]) -> FileTensor:
-    sources = tuple(each for each in node.inputs if each in depends)
+    # Of an operation that moves numbers, all but the first input tell the shape, which may be computed as well.
+    sources = tuple(each for each in node.inputs[: 1 if node.op in MOVED else None] if each in depends)
     real, step, low, high, clipped = to_real(value, spec), spec.scale or 0.0, -np.inf, np.inf, 0.0
     if spec.scale is not None:
         limits = np.iinfo(value.dtype)

@@ -86,3 +86,41 @@ def test_constants_that_are_folded_into_no_product_are_rounded_as_well(kind: str
         found = LayerSearch(load_source(model), {"image": IMAGES[:8]}).profile(artifact, session)
     assert found.divergence is None
     assert [row.layer for row in found.rows if row.finding == "LEAVES"] == []
+
+
+def test_a_zero_point_that_is_some_steps_off_is_seen_behind_weights_that_allow_more(tmp_path: Path) -> None:
+    keras.utils.set_random_seed(6)
+    image = keras.Input((12, 12, 3), name="image")
+    x = layers.Conv2D(8, 3, name="second")(layers.Conv2D(8, 3, name="first")(image))
+    model = keras.Model(image, layers.GlobalAveragePooling2D()(x), name="two")
+    asked = QuantisationOptions(calibration=IMAGES, methods=("minmax",), force=True, gates=Gates(0.0, 0.0))
+    options = ExportOptions(("onnx",), precision="int8", quantisation=asked, output=tmp_path)
+    (artifact,) = export(model, options).artifacts
+    content = onnx.load(artifact.path)
+    first = next(each for each in content.graph.node if each.op_type == "Conv").output[0]
+    stored = next(each for each in content.graph.node if each.op_type == "QuantizeLinear" and each.input[0] == first)
+    read = next(each for each in content.graph.node if each.input and each.input[0] == stored.output[0])
+    (zero,) = (each for each in content.graph.initializer if each.name == read.input[2])
+    value = numpy_helper.to_array(zero)
+    content.graph.initializer.append(numpy_helper.from_array(np.asarray(value + 5, value.dtype), "other"))
+    read.input[2] = "other"
+    onnx.save(content, artifact.path)
+    with runtime("onnxruntime").open(artifact) as session:
+        found = LayerSearch(load_source(model), {"image": IMAGES[:8]}).profile(artifact, session).divergence
+    assert found is not None
+    assert found.layer == "first"
+
+
+@pytest.mark.parametrize(("form", "precision"), [("tflite", "fp16"), ("onnx", "int8")])
+def test_weights_of_several_heads_are_rounded_as_well(form: str, precision: str, tmp_path: Path) -> None:
+    keras.utils.set_random_seed(1)
+    image = keras.Input((12, 12, 3), name="image")
+    x = layers.Reshape((25, 8), name="tokens")(layers.Conv2D(8, 4, strides=2, name="patch")(image))
+    x = layers.MultiHeadAttention(2, 4, name="heads")(x, x)
+    model = keras.Model(image, layers.Dense(5, name="scores")(layers.GlobalAveragePooling1D()(x)), name="attention")
+    asked = QuantisationOptions(calibration=IMAGES, force=True, gates=Gates(0.0, 0.0))
+    options = ExportOptions((form,), precision=precision, quantisation=asked, output=tmp_path)
+    (artifact,) = export(model, options).artifacts
+    with runtime({"tflite": "litert", "onnx": "onnxruntime"}[form]).open(artifact) as session:
+        found = LayerSearch(load_source(model), {"image": IMAGES[:8]}).profile(artifact, session)
+    assert found.divergence is None
