@@ -90,7 +90,7 @@ def _run(given: argparse.Namespace, bundle: Path | None) -> int:
             raise OptionError("--against REF.npz is needed where no bundle is given")
         else:
             artifacts, reference, settings = given.files, given.against, {}
-        result, left_out = _verify(artifacts, reference, settings, given)
+        result, left_out, missing = _verify(artifacts, reference, settings, given)
     from exporter.parity.text import lines
 
     for name, reason in left_out.items():
@@ -101,13 +101,14 @@ def _run(given: argparse.Namespace, bundle: Path | None) -> int:
         write_json(result, given.json)
     if not result["passed"]:
         return CHECK_FAILED
-    return _NOT_HERE if left_out else 0
+    return _NOT_HERE if missing else 0
 
 
 def _verify(
     artifacts: Sequence[Path], reference: Path, settings: dict[str, Any], given: argparse.Namespace
-) -> tuple[dict[str, Any], dict[str, str]]:
-    """The result, with artifacts named as on the machine that packed them, and those that no runtime here can run."""
+) -> tuple[dict[str, Any], dict[str, str], bool]:
+    """The result, with artifacts named as on the machine that packed them; those that were not run, and why; and
+    whether that is so because their runtime is not here."""
     from exporter.candidates import Refused, try_candidate
     from exporter.parity.tolerances import Overrides
     from exporter.verification import VerifyOptions, verify
@@ -124,7 +125,7 @@ def _verify(
         time_limit=given.time_limit,
     )
     loaded: list[Path | Artifact] = []
-    left_out = {}
+    left_out, missing = {}, False
     for path in artifacts:
         try:
             candidate = try_candidate(path, apart)
@@ -135,7 +136,7 @@ def _verify(
                 runtime(FORMATS[candidate.format].runtime).version()
             loaded.append(path if isinstance(candidate, Refused) else candidate)
         except (RuntimeUnavailableError, ModuleNotFoundError) as error:
-            left_out[path.name] = str(error)
+            left_out[path.name], missing = str(error), True
     if not loaded:
         raise RuntimeUnavailableError("; ".join(f"{name}: {reason}" for name, reason in left_out.items()))
     found = verify(loaded, reference, options, on_step=_say)
@@ -144,7 +145,7 @@ def _verify(
     for key in ("verification", "causes", "remarks"):
         for each in result[key]:
             each["artifact"] = names.get(each["artifact"], each["artifact"])
-    return result, left_out
+    return result, left_out, missing
 
 
 def _left_alone(candidate: Any, asked: Sequence[str]) -> bool:
