@@ -17,7 +17,7 @@ from converters.errors import ModelError, OptionError, OutputError
 from exporter.environment import choose_device, environment
 from exporter.indices import index_counts
 from exporter.model_run import MIXING, known_range
-from exporter.parity.cases import FACTORS, edge_cases, join, scaled, worst
+from exporter.parity.cases import FACTORS, SCALED_CASE, edge_cases, join, scaled, worst
 from exporter.parity.check import run_in_batches
 from exporter.parity.record import BlockGates, Record, write
 from exporter.parity.verdict import Workload
@@ -188,6 +188,7 @@ def _real(
         from exporter.inputs import load_inputs
 
         arrays, described = load_inputs(options.inputs, specs, value_range)
+        _check_indices(arrays, index_counts(source.keras, specs), options.inputs)
     else:
         arrays, described = samples(specs, value_range, source.zoo, index_counts(source.keras, specs))
     have = len(next(iter(arrays.values())))
@@ -196,6 +197,15 @@ def _real(
     if options.samples > have:
         raise OptionError(f"--samples {options.samples}: there are {have} ({described}); --inputs takes your own")
     return _first(arrays, options.samples), f"the first {options.samples} of {described}"
+
+
+def _check_indices(arrays: Arrays, counts: Mapping[str, int], path: Path) -> None:
+    for name, count in counts.items():
+        wrong = arrays[name][(arrays[name] < 0) | (arrays[name] >= count)]
+        if wrong.size:
+            raise ModelError(
+                f"{path}: input {name!r} holds {wrong.flat[0]}; an Embedding reads it, which knows 0..{count - 1}"
+            )
 
 
 def _first(arrays: Arrays, count: int) -> dict[str, np.ndarray]:
@@ -234,7 +244,7 @@ def _scaled(runner: Runner, truth: Truth | None, real: Arrays) -> tuple[str, str
     factors = ", ".join(f"{FACTORS[row // per]:g}" for row in rows)
     why = "what makes rounding worst" if truth is not None else "one each, since no truth tells which is worst"
     what = f"{len(rows)} of the inputs times {factors}: of {FACTORS[0]:g}..{FACTORS[-1]:g} {why}"
-    return "scaled", what, {name: array[rows] for name, array in every.items()}
+    return SCALED_CASE, what, {name: array[rows] for name, array in every.items()}
 
 
 def _behaviour(runner: Runner, few: Arrays, own: int | None) -> tuple[int | None, bool]:

@@ -128,6 +128,9 @@ def verify(
     """
     options = options or VerifyOptions()
     merged = [read_result(path) for path in options.merge]
+    for place, path in enumerate(options.merge):
+        if merged[place] in merged[:place]:
+            raise ModelError(f"{path}: holds the same result as {options.merge[merged.index(merged[place])]}")
     if not candidates:
         if not merged:
             raise OptionError("nothing to verify: give an artifact, or --merge a result")

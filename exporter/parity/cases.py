@@ -13,6 +13,7 @@ Range = tuple[float, float]
 
 NOISE: Final = 16  # samples
 SCALED: Final = 4  # real samples that are scaled
+SCALED_CASE: Final = "scaled"
 FACTORS: Final = (2.0**-10, 2.0**-4, 4.0, 16.0, 64.0)
 """What they are scaled by: contrast lost below the steps of 8 bits, and activations far beyond those of training."""
 

@@ -10,8 +10,8 @@ import pytest
 from click.testing import CliRunner
 from keras import layers
 
-from converters.errors import OptionError, OutputError
-from exporter import ExportOptions, VerifyOptions, export, reference, verify
+from converters.errors import ModelError, OptionError, OutputError
+from exporter import ExportOptions, ReferenceOptions, VerifyOptions, export, reference, verify
 from exporter.checking import check_json_target, write_json
 from exporter.cli import cbam
 from exporter.parity.text import lines
@@ -76,3 +76,22 @@ def test_an_input_of_indices_is_drawn_from_all_that_an_embedding_knows(tmp_path:
     words.set_weights([table])  # but for the rows that zeros and ones read
     artifacts = export(model, ExportOptions(("onnx",), output=tmp_path, verify=False)).artifacts
     assert not verify(artifacts, record, VerifyOptions(causes=False, locate=False)).passed
+
+
+def test_indices_that_an_embedding_does_not_know_are_told(tmp_path: Path) -> None:
+    tokens = keras.Input((4,), dtype="int32", name="tokens")
+    x = layers.GlobalAveragePooling1D()(layers.Embedding(50, 4)(tokens))
+    model = keras.Model(tokens, layers.Dense(3)(x), name="indices")
+    np.savez(tmp_path / "own.npz", tokens=np.full((20, 4), 87, np.int32))
+    with pytest.raises(ModelError, match=r"own\.npz: input 'tokens' holds 87; .* knows 0\.\.49"):
+        reference(model, options=ReferenceOptions(inputs=tmp_path / "own.npz"))
+
+
+def test_the_same_result_is_not_merged_twice(tmp_path: Path) -> None:
+    model = small()
+    (artifact,) = export(model, ExportOptions(("onnx",), output=tmp_path, verify=False)).artifacts
+    result = verify([artifact], reference(model), VerifyOptions(causes=False)).result
+    for name in ("one.json", "two.json"):
+        write_json(result, tmp_path / name)
+    with pytest.raises(ModelError, match=r"two\.json: holds the same result as .*one\.json"):
+        verify([], None, VerifyOptions(merge=(tmp_path / "one.json", tmp_path / "two.json")))

@@ -254,3 +254,26 @@ def test_one_near_tie_among_few_samples_is_no_lost_share(make_record: MakeRecord
     assert found["inputs"].verdict.reason.startswith("top-1 agrees")
     overrides = {"": Overrides(min_agreement=0.98)}  # what was asked for is not reasoned away
     assert turned(near)["inputs"] is Verdict.FAILED
+
+
+def test_without_a_truth_scaled_inputs_fail_nothing(make_record: MakeRecord) -> None:
+    """The fallback tolerance knows nothing of what a softmax does to scores that are many times larger."""
+    record = dataclasses.replace(make_record(), truth=None, noise={})
+    record = dataclasses.replace(
+        record, cases=(*record.cases[:-1], dataclasses.replace(record.cases[-1], name="scaled"))
+    )
+    given = record.outputs["scores"].copy()
+    given[record.cases[-1].rows] *= 2
+    found = judged(record, given)["scaled"].verdict
+    assert found.verdict is Verdict.NOT_INFORMATIVE
+    assert "no float64 truth tells" in found.reason
+    given[record.cases[0].rows] *= 2
+    assert judged(record, given)["inputs"].verdict.verdict is Verdict.FAILED
+
+
+def test_a_flip_far_from_a_tie_is_one_under_any_bound(make_record: MakeRecord) -> None:
+    record = make_record()
+    found = judged(record, -record.outputs["scores"], overrides={"": Overrides(atol=1e6)})["inputs"]
+    assert found.verdict.verdict is Verdict.PASSED
+    assert found.flips
+    assert not any(flip.near_tie for flip in found.flips)
