@@ -141,7 +141,7 @@ def _flips(each: Row) -> str:
         for flip in sorted(each["flips"], key=lambda flip: -flip["margin"])[:_LISTED]
     )
     real = each["flip_count"] - each["near_ties"]
-    return f"{each['flip_count']} flips of top-1, {real} of them no near tie: {told}"
+    return f"{flips(each['flip_count'], real)}: {told}"
 
 
 def _group(each: Row) -> tuple[str, str, str]:
@@ -154,3 +154,8 @@ def _where(each: Row) -> str:
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.2e}"
+
+
+def flips(count: int, real: int) -> str:
+    """How many samples have another top-1, and how many of these at no near tie, in words."""
+    return f"{count} {'flip' if count == 1 else 'flips'} of top-1, {real} of them no near tie"

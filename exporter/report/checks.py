@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
+from exporter.parity.text import flips
 from exporter.parity.text_layers import where
 from exporter.report.markup import Html, and_list, bar, join, number, percent, table, tag, verdict, worst
 
@@ -232,7 +233,7 @@ def _reasons(rows: Sequence[Row]) -> Html | None:
             told.setdefault(f"asked for: {row['overrides']}", []).append(what)
         if row["flip_count"]:
             real = row["flip_count"] - row["near_ties"]
-            told.setdefault(f"{row['flip_count']} flips of top-1, {real} of them no near tie", []).append(what)
+            told.setdefault(flips(row["flip_count"], real), []).append(what)
     if not told:
         return None
     items = [tag("li", tag("span", "; ".join(where_), class_="quiet"), ": ", words) for words, where_ in told.items()]
