@@ -138,7 +138,8 @@ def _verify(
         except (RuntimeUnavailableError, ModuleNotFoundError) as error:
             left_out[path.name], missing = str(error), True
     if not loaded:
-        raise RuntimeUnavailableError("; ".join(f"{name}: {reason}" for name, reason in left_out.items()))
+        kind = RuntimeUnavailableError if missing else OptionError
+        raise kind("; ".join(f"{name}: {reason}" for name, reason in left_out.items()))
     found = verify(loaded, reference, options, on_step=_say)
     result = json.loads(json.dumps(found.result))  # a copy that may be changed
     names = dict(zip(map(str, artifacts), settings.get("names", map(str, artifacts)), strict=True))

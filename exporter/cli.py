@@ -20,7 +20,7 @@ from exporter.cli_verify import bundle, reference, verify
 from exporter.formats import FORMATS, PRECISIONS
 from exporter.parameters import BatchSize, NamedText, Shape, ValueRange
 from exporter.runtimes.table import RUNTIMES
-from exporter.terminal import Choice, Group, Reporter, fail, json_option, once, session
+from exporter.terminal import Choice, Group, Reporter, fail, json_option, precision_option, session
 
 CHECK_FAILED = 1
 INTERRUPTED = 130
@@ -62,16 +62,7 @@ def cbam() -> None:
     type=Choice(tuple(FORMATS)),
     help="What to write; may be given several times.",
 )
-@click.option(
-    "-p",
-    "--precision",
-    multiple=True,
-    default=("fp32",),
-    show_default=True,
-    type=Choice(PRECISIONS),
-    callback=once,
-    help="Arithmetic.",
-)
+@precision_option(PRECISIONS, "fp32")
 @click.option(
     "--batch", type=BatchSize(), metavar="N|dynamic", help="Batch size.  [default: the model's own if fixed, else 1]"
 )

@@ -14,7 +14,7 @@ import click
 from exporter.formats import FORMATS, PRECISIONS
 from exporter.parameters import BatchSize, Numbers, Shape, Share, ValueRange
 from exporter.runtimes.table import RUNTIMES
-from exporter.terminal import Choice, Reporter, json_option, once, session
+from exporter.terminal import Choice, Reporter, json_option, precision_option, session
 
 CHECK_FAILED = 1
 _QUANTISED = tuple(name for name in PRECISIONS if name != "fp32")
@@ -110,16 +110,7 @@ def take_quantisation(given: dict[str, Any]) -> Any:
     type=Choice(_FORMATS),
     help="What to write; may be given several times.",
 )
-@click.option(
-    "-p",
-    "--precision",
-    multiple=True,
-    default=("int8",),
-    show_default=True,
-    type=Choice(_QUANTISED),
-    callback=once,
-    help="Arithmetic.",
-)
+@precision_option(_QUANTISED, "int8")
 @quantisation_options
 @click.option("--batch", type=BatchSize(), metavar="N|dynamic", help="Batch size.  [default: 1]")
 @click.option("--input-shape", "input_shapes", multiple=True, type=Shape(), help="Sizes per sample.")

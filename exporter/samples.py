@@ -26,9 +26,9 @@ def samples(
     """Inputs by name, samples first, and a few words that say what they are.
 
     A zoo model gets its 1,000 test images. Any other image input gets eight photographs and their mirror images, scaled
-    to its size and to `value_range` (0..1 if that is not known); any other float input, uniform noise in that range or
-    normal noise; an integer input, whole numbers below its count, where `counts` has one (`exporter.indices`), or zeros
-    and ones; each from a fixed seed. Each image input has the photographs in another order: a model that compares two
+    to its size and to `value_range` (0..1 if that is not known); one in `counts` (`exporter.indices`), whole numbers
+    below its count; any other float input, uniform noise in that range or normal noise; an integer input, zeros and
+    ones; each from a fixed seed. Each image input has the photographs in another order: a model that compares two
     would see nothing but equal ones.
     """
     if zoo is not None and len(specs) == 1 and specs[0].shape[1:] == (28, 28, 1):
@@ -37,7 +37,7 @@ def samples(
     arrays, kinds = {}, []
     random = np.random.default_rng(SEED)
     for index, spec in enumerate(specs):
-        array, kind = _for_one(spec, value_range, random, (counts or {}).get(spec.name, 2))
+        array, kind = _for_one(spec, value_range, random, (counts or {}).get(spec.name))
         earlier = sum(map(_is_image, specs[:index]))
         arrays[spec.name] = np.roll(array, earlier, 0) if _is_image(spec) else array
         if kind not in kinds:
@@ -56,7 +56,7 @@ def _is_image(spec: TensorSpec) -> bool:
 
 
 def _for_one(
-    spec: TensorSpec, value_range: Range | None, random: np.random.Generator, count: int
+    spec: TensorSpec, value_range: Range | None, random: np.random.Generator, count: int | None
 ) -> tuple[np.ndarray, str]:
     if not spec.shape:
         raise ModelError(f"input {spec.name!r} is a scalar; only inputs with a batch can be verified (--no-verify)")
@@ -71,9 +71,11 @@ def _for_one(
         array = np.rint(photos).astype(dtype) if dtype.kind == "u" else photos.astype(dtype)
         return array, f"{len(photos)} photographs scaled to {low:g}..{high:g}"
     size = (RANDOM_SAMPLES, *shape)
+    if count is not None:
+        drawn = random.integers(0, count, size).astype(dtype)
+        return drawn, f"{RANDOM_SAMPLES} samples of random whole numbers in 0..{count - 1}"
     if dtype.kind != "f":
-        drawn = "zeros and ones" if count == 2 else f"whole numbers in 0..{count - 1}"
-        return random.integers(0, count, size).astype(dtype), f"{RANDOM_SAMPLES} samples of random {drawn}"
+        return random.integers(0, 2, size).astype(dtype), f"{RANDOM_SAMPLES} samples of random zeros and ones"
     if value_range is not None:
         array = random.uniform(*value_range, size).astype(dtype)
         return array, f"{RANDOM_SAMPLES} samples of uniform noise in {value_range[0]:g}..{value_range[1]:g}"

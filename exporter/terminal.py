@@ -17,14 +17,6 @@ import click
 from converters.errors import CbamError, closest
 
 
-def once(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> str:
-    """The value of an option that may be given once: click itself would take the last of several, and say nothing."""
-    if len(values) > 1:
-        given = " and ".join(values)
-        raise click.BadParameter(f"{given} were given; it takes one, and the command is run once for each")
-    return values[0]
-
-
 class Choice(click.ParamType[str]):
     """One of a table's names. A near miss is answered with a suggestion, never taken for what it resembles."""
 
@@ -40,6 +32,28 @@ class Choice(click.ParamType[str]):
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
         return "[" + "|".join(self.known) + "]"
+
+
+def _once(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> str:
+    """The value of an option that may be given once: click itself would take the last of several, and say nothing."""
+    if len(values) > 1:
+        given = " and ".join(values)
+        raise click.BadParameter(f"{given} were given; it takes one, and the command is run once for each")
+    return values[0]
+
+
+def precision_option(known: tuple[str, ...], default: str) -> Callable[[Any], Any]:
+    """`--precision`, one of `known`."""
+    return click.option(
+        "-p",
+        "--precision",
+        multiple=True,
+        default=(default,),
+        show_default=True,
+        type=Choice(known),
+        callback=_once,
+        help="Arithmetic.",
+    )
 
 
 class Reporter:
