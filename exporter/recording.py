@@ -121,8 +121,10 @@ def _record(source: LoadedModel, device: Any, options: ReferenceOptions, on_step
     runner = Runner(call, [spec.name for spec in specs], call.output_names, device)
     on_step("looking for its float64 truth")
     truth, remarks = _truth(call, runner, real)
-    parts = [("inputs", described, real), *edge_cases(real, options.input_range or known_range(source))]
-    adversarial = _scaled(runner, truth, real)
+    indices = index_counts(source.keras, specs)
+    edges = edge_cases(real, options.input_range or known_range(source), indices)
+    parts = [("inputs", described, real), *edges]
+    adversarial = _scaled(runner, truth, scaled(real, indices))
     if adversarial is not None:
         parts.append(adversarial)
     inputs, cases = join(parts)
@@ -219,10 +221,9 @@ def _truth(call: Call, runner: Runner, real: Arrays) -> tuple[Truth | None, list
         return None, [f"no float64 truth: {error}"]
 
 
-def _scaled(runner: Runner, truth: Truth | None, real: Arrays) -> tuple[str, str, dict[str, np.ndarray]] | None:
-    """Real samples scaled so that the model's own arithmetic does worst on them; each by another factor where no
-    truth tells that."""
-    every = scaled(real)
+def _scaled(runner: Runner, truth: Truth | None, every: Arrays | None) -> tuple[str, str, dict[str, np.ndarray]] | None:
+    """Of scaled samples, those on which the model's own arithmetic does worst; each by another factor where no truth
+    tells that."""
     if every is None:
         return None
     count = len(next(iter(every.values())))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -45,17 +45,21 @@ class Case:
         return dataclasses.asdict(self)
 
 
-def edge_cases(real: Arrays, value_range: Range | None) -> list[tuple[str, str, dict[str, np.ndarray]]]:
+def edge_cases(
+    real: Arrays, value_range: Range | None, indices: Collection[str] = ()
+) -> list[tuple[str, str, dict[str, np.ndarray]]]:
     """Zeros, extremes and noise, of the shapes and types of real inputs: name, description and arrays of each.
 
-    The range is `value_range`, or what the real inputs take. All inputs of a model take the same part at once.
+    The range is `value_range`, or what the real inputs take; always that for `indices`, inputs of which only some whole
+    numbers mean anything. All inputs of a model take the same part at once.
     """
     random = np.random.default_rng(SEED)
-    ranges = {name: value_range or (float(array.min()), float(array.max())) for name, array in real.items()}
+    taken = {name: (float(array.min()), float(array.max())) for name, array in real.items()}
+    ranges = {name: own if name in indices else value_range or own for name, own in taken.items()}
     said = " and ".join(dict.fromkeys(f"{low:g}..{high:g}" for low, high in ranges.values()))
     zeros = {name: np.zeros_like(array[:1]) for name, array in real.items()}
     extremes = {name: _extremes(array, *ranges[name], random) for name, array in real.items()}
-    noise = {name: _noise(array, *ranges[name], random) for name, array in real.items()}
+    noise = {name: _noise(array, *ranges[name], random, name in indices) for name, array in real.items()}
     return [
         ("zeros", "all zeros", zeros),
         (EXTREMES, f"all least, all largest, every other one, any at random of {said}", extremes),
@@ -63,14 +67,18 @@ def edge_cases(real: Arrays, value_range: Range | None) -> list[tuple[str, str, 
     ]
 
 
-def scaled(real: Arrays) -> dict[str, np.ndarray] | None:
-    """SCALED real samples times each of FACTORS, factor by factor; None where no input is of a float type."""
-    if not any(array.dtype.kind == "f" for array in real.values()):
+def scaled(real: Arrays, indices: Collection[str] = ()) -> dict[str, np.ndarray] | None:
+    """SCALED real samples times each of FACTORS, factor by factor; None where nothing can be scaled.
+
+    Inputs of a float type are, but for `indices`; the others stay as they are.
+    """
+    sizes = {name for name, array in real.items() if array.dtype.kind == "f" and name not in indices}
+    if not sizes:
         return None
     with np.errstate(over="ignore"):  # half precision ends early; what is not finite is not taken
         return {
             name: np.concatenate(
-                [array[:SCALED] * array.dtype.type(f) if array.dtype.kind == "f" else array[:SCALED] for f in FACTORS]
+                [array[:SCALED] * array.dtype.type(f) if name in sizes else array[:SCALED] for f in FACTORS]
             )
             for name, array in real.items()
         }
@@ -105,8 +113,8 @@ def _extremes(like: np.ndarray, low: float, high: float, random: np.random.Gener
     return np.stack([np.where(pick > 0, high, low) for pick in picks]).astype(like.dtype)
 
 
-def _noise(like: np.ndarray, low: float, high: float, random: np.random.Generator) -> np.ndarray:
+def _noise(like: np.ndarray, low: float, high: float, random: np.random.Generator, whole: bool) -> np.ndarray:
     size = (NOISE, *like.shape[1:])
-    if like.dtype.kind == "f":
+    if like.dtype.kind == "f" and not whole:
         return random.uniform(low, high, size).astype(like.dtype)
     return random.integers(int(low), int(high) + 1, size).astype(like.dtype)

@@ -62,9 +62,10 @@ def test_a_precision_given_twice_is_refused(command: str) -> None:
     assert "fp16 and int8 were given" in ran.output
 
 
-def test_an_input_of_indices_is_drawn_from_all_that_an_embedding_knows(tmp_path: Path) -> None:
+@pytest.mark.parametrize("dtype", ["int32", "float32"])  # which is what Keras makes of an input by itself
+def test_an_input_of_indices_is_drawn_from_all_that_an_embedding_knows(dtype: str, tmp_path: Path) -> None:
     keras.utils.set_random_seed(5)
-    tokens = keras.Input((12,), dtype="int32", name="tokens")
+    tokens = keras.Input((12,), dtype=dtype, name="tokens")
     x = layers.GlobalAveragePooling1D()(layers.Embedding(50, 4, name="words")(tokens))
     model = keras.Model(tokens, layers.Dense(3, name="scores")(x), name="indices")
     record = reference(model)
