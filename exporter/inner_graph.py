@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 
 _PARTED: Final = frozenset({"Split", "SplitV", "Unpack"})
+_TERMS: Final = frozenset({"Mul", "Add", "AddV2", "Sub"})
 """Operations with several results of one type."""
 
 _SINGLE: Final[Mapping[str, tuple[int, ...]]] = {
@@ -62,16 +63,20 @@ def with_differences(graph: Any) -> Any:
 
 
 def with_weights_apart(graph: Any) -> tuple[Any, dict[str, np.ndarray]]:
-    """The graph with a placeholder for each constant of float32 that has axes, in place; and the constants by name."""
+    """The graph with a placeholder for each constant of float32 that has axes, or is a factor or a summand that changes
+    something; in place. And the constants by name."""
     import tensorflow as tf
 
     single = tf.float32.as_datatype_enum
+    taken = {name for node in graph.node if node.op in _TERMS for name in node.input}
     weights: dict[str, np.ndarray] = {}
     for node in graph.node:
-        if node.op != "Const" or node.attr["dtype"].type != single or not node.attr["value"].tensor.tensor_shape.dim:
+        if node.op != "Const" or node.attr["dtype"].type != single:
             continue
-        shape = node.attr["value"].tensor.tensor_shape
-        weights[node.name] = tf.make_ndarray(node.attr["value"].tensor)
+        shape, value = node.attr["value"].tensor.tensor_shape, tf.make_ndarray(node.attr["value"].tensor)
+        if not shape.dim and (node.name not in taken or value in (0, 1)):
+            continue
+        weights[node.name] = value
         node.op = "Placeholder"
         node.attr["shape"].shape.CopyFrom(shape)
         del node.attr["value"]

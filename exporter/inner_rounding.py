@@ -85,18 +85,18 @@ def rounded_weights(
     graph: Any, weights: Mapping[str, np.ndarray], rounding: Rounding, folded: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
     """Those of the weights that convolutions and matrix products multiply with, rounded; to halves, also those that are
-    added or multiplied elsewhere: a bias, the slopes of a PReLU.
+    added or multiplied elsewhere: a bias, the slopes of a PReLU, the factor of an attention.
 
     Args:
         weights: by the name of their node in the graph.
         folded: by product, the factors of its channels that are multiplied into its weights before they are rounded.
     """
     nodes = {node.name: node for node in graph.node}
-    least = 1 if rounding == "half" else 2  # axes
+    least = 0 if rounding == "half" else 2  # axes
     found: dict[str, np.ndarray] = {}
     for node in graph.node:
         weighted = node.op in WEIGHTED | CALLS
-        if not weighted and not (least == 1 and node.op in _SHIFTS | _FACTORS):
+        if not weighted and not (rounding == "half" and node.op in _SHIFTS | _FACTORS):
             continue
         for read in map(_node, node.input):
             name = _origin(nodes, read)

@@ -19,7 +19,8 @@ _ENOUGH: Final = 0.02
 
 _UNIFORM: Final = 0.2
 """Deviation over the channels of what a factor lacks to 1, beside its mean: below it, one factor for all of them. A
-changed epsilon or variance moves channels unlike, in proportion to 1 / variance."""
+changed epsilon or variance moves channels unlike, in proportion to 1 / variance. Beside the factor itself as well, or
+factors near 0 would be alike however unlike they are."""
 
 
 _SEEN: Final = 2.0
@@ -186,8 +187,9 @@ def _by_channel(
         layers: the convolution, and the others that became one operation with it.
     """
     heavy, others = layers
+    ends = _as_they_are(*due)
     by_channel = [np.moveaxis(each, axis, 0) for each in (*due, match.value)]
-    fits = [_fit(*each) for each in zip(*by_channel, strict=True)]
+    fits = [_fit(target, behind, value, ends) for target, behind, value in zip(*by_channel, strict=True)]
     seen = [fit for fit in fits if fit is not None]
     off = [fit for fit in seen if fit.before > match.allowed]
     if not off:
@@ -199,9 +201,10 @@ def _by_channel(
     factors = np.array([fit.factor for fit in off])
     if len(off) == 1 and len(fits) > 1:
         return UNKNOWN  # one weight of a small kernel or of the normalisation: it looks the same
-    if len(off) == len(seen) > 2 and float(np.std(factors)) < _UNIFORM * abs(float(np.mean(factors)) - 1):
+    mean = float(np.mean(factors))
+    if len(off) == len(seen) > 2 and float(np.std(factors)) < _UNIFORM * min(abs(mean - 1), abs(mean)):
         # The weights as a whole, or a normalisation that is alike in all channels, as before training.
-        return Culprit("", f"all channels are {float(np.mean(factors)):.5g} times what they should be")
+        return Culprit("", f"all channels are {mean:.5g} times what they should be")
     if len(others) > 1:
         return UNKNOWN
     return Culprit(others[0], f"{len(off)} of {len(fits)} channels differ in scale and offset only")
@@ -214,14 +217,37 @@ class _Fit:
     left: float
 
 
-def _fit(target: np.ndarray, behind: np.ndarray, value: np.ndarray) -> _Fit | None:
-    """value = factor * target + offset, by least squares over the elements that the activation leaves as they are."""
-    # At an end of its own range a value may have been clipped.
-    open_ = (
-        (behind == target) & (value > value.min()) & (value < value.max())
-        if not np.array_equal(behind, target)
-        else np.ones(target.shape, bool)
+def _as_they_are(target: np.ndarray, behind: np.ndarray) -> tuple[float, float]:
+    """The ends of what an activation leaves as it is: of a value between them, also of a wrong one, it is known what it
+    was in front. A LeakyReLU gives values on its other side as well, by another factor.
+
+    Args:
+        target: in front of the activation.
+        behind: what it gives.
+    """
+    same = behind == target
+    changed = behind[~same]
+    if not same.any() or not changed.size:
+        return -np.inf, np.inf
+    kept = behind[same]
+    middle = np.median(kept)  # of a hard swish also 0 stays, far from what else does
+    low = np.max(changed[target[~same] < middle], initial=-np.inf)
+    high = np.min(changed[target[~same] > middle], initial=np.inf)
+    # The nearest that stayed, not the nearest that did not: what is between them may be from either side.
+    return (
+        float(np.min(kept[kept > low], initial=np.inf)) if low > -np.inf else -np.inf,
+        float(np.max(kept[kept < high], initial=-np.inf)) if high < np.inf else np.inf,
     )
+
+
+def _fit(target: np.ndarray, behind: np.ndarray, value: np.ndarray, ends: tuple[float, float]) -> _Fit | None:
+    """value = factor * target + offset of one channel, by least squares over what the activation leaves as it is."""
+    if ends == (-np.inf, np.inf):
+        open_ = behind == target
+    else:
+        # At an end of its own range a value may have been clipped.
+        low, high = max(ends[0], float(value.min())), min(ends[1], float(value.max()))
+        open_ = (behind == target) & (value > low) & (value < high)
     x, y = target[open_].astype(np.float64), value[open_].astype(np.float64)
     if len(x) < _POINTS or float(np.ptp(x)) <= _FLAT * float(np.max(np.abs(x))):
         return None

@@ -19,6 +19,7 @@ from exporter.parity.culprit import UNKNOWN, Culprit, culprit, explains, input_v
 from exporter.parity.layers import Arrays, InnerReference
 from exporter.parity.matching import Match, Matcher
 from exporter.parity.prediction import CLIPPED, ROUNDINGS, Prediction, Predictor, largest
+from exporter.parity.repairs import matched
 from exporter.parity.stored import to_real, to_stored
 from exporter.parity.traced import FileTensor, Traced, read_tensors, views
 
@@ -180,7 +181,7 @@ def profile(candidate: Candidate, reference: InnerReference, inputs: Arrays) -> 
     predictor = Predictor(reference, inputs, candidate.precision)
     matcher = Matcher(predictor, tensors, taken)
     overall = matcher.prediction.allowed
-    matches = matcher.match()
+    matches = matched(matcher)
     rows = [_row(match, matches, predictor, overall) for match in matches]
     first = next((match for match, row in zip(matches, rows, strict=True) if row.finding is Finding.LEAVES), None)
     divergence = None

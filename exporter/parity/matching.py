@@ -2,7 +2,8 @@
 
 Names in a file are a hint only: TFLite joins the names of fused operations, tf2onnx gives a transposition the name of
 what comes after it, a graph optimiser drops them. A tensor whose values are what the model predicts from the file's own
-values before it (`prediction`) is that tensor. The rest, where a fault is, is matched by name, then by place.
+values before it (`prediction`) is that tensor. The rest, where a fault is, is matched by name, then by place; what
+others gainsay is taken back (`repairs`).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Final, Literal
 
 import numpy as np
 
-from exporter.parity.copies import by_their_source
+from exporter.parity.carried import carried
 from exporter.parity.layers import Arrays, LayerTensor
 from exporter.parity.names import Names
 from exporter.parity.nearness import as_near, distance, moments, nearest
@@ -22,8 +23,6 @@ from exporter.parity.sums import biased_apart, with_its_bias
 from exporter.parity.traced import FileTensor, views
 
 _ROUNDS: Final = 6
-_REPAIRS: Final = 6  # doubtful matches looked into, of those that disagree
-_OTHERS: Final = 4  # layers that each may be instead
 _CLOSE: Final = 10
 """Times the root mean square error is the least spread of what is known by its value, where more is allowed: that near,
 it follows the values. (The largest of many errors is not asked: of 8 bits it is a tenth of the spread.)"""
@@ -73,40 +72,36 @@ class Matcher:
         self._layers = {tensor.name: tensor for tensor in predictor.reference.tensors}
         self._order = {name: place for place, name in enumerate(self._layers)}
         self._before = _ancestors({name: tensor.sources for name, tensor in self._layers.items()})
-        self._above = _ancestors({tensor.name: tensor.sources for tensor in tensors})
+        self.above = _ancestors({tensor.name: tensor.sources for tensor in tensors})
         self._by_file = {tensor.name: tensor for tensor in tensors}
-        self._named = Names(self._layers)
+        self.named = Names(self._layers)
         read = {source for tensor in tensors for source in tensor.sources}
         self._last = {tensor.name for tensor in tensors if tensor.name not in read}
         self._biased_apart = biased_apart(tensors)
         self._moments = {t.name: moments(t.value) for t in tensors}
+        self._known: Mapping[str, Match] = {}
         self.prediction = predictor.predict({}, given)
 
-    def match(self) -> list[Match]:
-        """The matches, in the file's order of computation."""
+    def assigned(self) -> list[Match]:
+        """What each tensor is, as far as can be told one by one (`repairs.matched` goes on), in the file's order of
+        computation."""
         found: dict[str, Match] = {}
         for number in range(_ROUNDS):
             before = {name: match.layer.name for name, match in found.items()}
             found = self._assign(found, by_place=number > 0)
             if number and before == {name: match.layer.name for name, match in found.items()}:
                 break
-            self.prediction = self._predict(found.values())
-        matches = by_their_source(self._repaired(self._second_look(list(self._judged(found.values()).values()))))
-        return [match for match in matches if match.agrees or not self._is_part(match, matches)]
+            self.prediction = self.predict(found.values())
+        return list(self.judged(found.values()).values())
 
-    def _is_part(self, match: Match, matches: Sequence[Match]) -> bool:
-        """Whether a tensor is but a step on the way to one of the model's, as a sum is to a mean: its name says no more
-        than that, and what is computed from it is that layer, by its value."""
-        ends = (each for each in matches if each.layer is match.layer and each.how == "value" and each.agrees)
-        return match.how != "value" and any(match.file.name in self._above[end.file.name] for end in ends)
-
-    def _predict(self, matches: Iterable[Match]) -> Prediction:
+    def predict(self, matches: Iterable[Match]) -> Prediction:
         # Of several tensors that are the same one, the last is what the rest of the file reads.
         return self._predictor.predict({match.layer.name: match.value for match in matches}, self._given)
 
-    def _judged(self, matches: Iterable[Match]) -> dict[str, Match]:
+    def judged(self, matches: Iterable[Match]) -> dict[str, Match]:
         """The same matches under the newest prediction."""
-        judged = {}
+        matches, judged = list(matches), {}
+        self._known = {match.file.name: match for match in matches}
         for match in matches:
             error, allowed = self._error(match.file, match.layer.name, match.value, self.prediction)
             judged[match.file.name] = dataclasses.replace(match, error=error, allowed=allowed)
@@ -124,7 +119,7 @@ class Matcher:
                 key = tuple(sorted(each.file.name for each in others.values()))
                 alike.setdefault(key, (others, []))[1].append(name)
         for others, names in alike.values():  # one prediction at a time: each holds all tensors of the model
-            prediction = self._predict((known | others).values())
+            prediction = self.predict((known | others).values())
             for match in (judged[name] for name in names):
                 error, allowed = self._error(match.file, match.layer.name, match.value, prediction)
                 judged[match.file.name] = dataclasses.replace(match, error=error, allowed=allowed)
@@ -142,15 +137,23 @@ class Matcher:
                 stack += self._by_file[name].sources
         return found
 
+    def _is_less(self, named: Match, found: Mapping[str, Match]) -> bool:
+        """Whether a tensor reads but a part of what its name says it does, and constants: a step of the same product in
+        another order."""
+        read = {found[name].layer.name for name in self._read(named, found)}
+        others = {*named.layer.sources} - read
+        known = {match.layer.name for match in found.values() if match.how == "value" and match.agrees}
+        return bool(read and others) and read < {*named.layer.sources} and others <= known
+
     def _assign(self, known: Mapping[str, Match], by_place: bool) -> dict[str, Match]:
-        found: dict[str, Match] = {}
+        self._known = found = dict[str, Match]()
         others = {match.layer.name for match in known.values()}
         for tensor in self._tensors:
-            if tensor.moved and (tensor.copies in found or tensor.copies not in self._above):
+            if tensor.moved and (tensor.copies in found or tensor.copies not in self.above):
                 continue  # the same numbers in another shape; where that shape is not the model's, this one may be
-            behind = {found[name].layer.name for name in self._above[tensor.name] if name in found}
+            behind = {found[name].layer.name for name in self.above[tensor.name] if name in found}
             passed = {name for layer in behind for name in self._before[layer]}
-            fitting = self._fitting(tensor, passed)
+            fitting = self.fitting(tensor, passed)
             own = known.get(tensor.name)
             taken = {match.layer.name for match in found.values()} | (others - ({own.layer.name} if own else set()))
             copied = self._copied(tensor, fitting, found)
@@ -158,10 +161,11 @@ class Matcher:
                 found[tensor.name] = copied
                 continue
             # A copy that clips as well may be the activation behind: ONNX Runtime leaves a ReLU out for a range.
-            match = self._by_value(tensor, fitting, taken, own, self._claimed(tensor, found))
+            match = self.by_value(tensor, fitting, taken, own, self._claimed(tensor, found))
             # One in a shape that the model's has not is no other tensor either, whatever its name says.
             turned = tensor.copies in found and found[tensor.copies].layer.name not in fitting
             named = None if turned else self._by_name(tensor, fitting)
+            named, own = (None if each is None or self._is_less(each, found) else each for each in (named, own))
             behind_it = named is not None and copied is not None and copied.layer.name in named.layer.sources
             match = match or (named if behind_it else copied or named)
             if match is None and by_place and not turned:
@@ -170,7 +174,7 @@ class Matcher:
                 found[tensor.name] = match
         return found
 
-    def _fitting(self, tensor: FileTensor, passed: set[str]) -> dict[str, list[np.ndarray]]:
+    def fitting(self, tensor: FileTensor, passed: set[str]) -> dict[str, list[np.ndarray]]:
         """Layers whose shape the tensor can have, that are not computed before what it is computed from."""
         fitting = {}
         known: dict[tuple[int, ...], list[np.ndarray]] = {}
@@ -188,14 +192,14 @@ class Matcher:
         """A tensor that is another one rounded is the same layer's."""
         source = found.get(tensor.copies)
         if source is None or source.layer.name in fitting:
-            return source and self._made(tensor, source.layer.name, fitting[source.layer.name], source.how)
+            return source and self.made(tensor, source.layer.name, fitting[source.layer.name], source.how)
         shape = self.prediction.values[source.layer.name].shape  # a gate (H, W, 1) that was computed as (H * W)
         if tensor.value.size != np.prod(shape):
             return None
-        made = self._made(tensor, source.layer.name, [tensor.value.reshape(shape)], source.how)
+        made = self.made(tensor, source.layer.name, [tensor.value.reshape(shape)], source.how)
         return made if made.agrees else None
 
-    def _made(self, tensor: FileTensor, name: str, seen: list[np.ndarray], how: How) -> Match:
+    def made(self, tensor: FileTensor, name: str, seen: list[np.ndarray], how: How) -> Match:
         target = self.prediction.values[name]
         value = min(seen, key=lambda each: distance(each, target)) if len(seen) > 1 else seen[0]
         return Match(tensor, self._layers[name], value, *self._error(tensor, name, value, self.prediction), how)
@@ -203,7 +207,7 @@ class Matcher:
     def _error(self, tensor: FileTensor, name: str, value: np.ndarray, prediction: Prediction) -> tuple[float, float]:
         """The largest difference of a tensor from its prediction, and what is allowed."""
         target = tensor.computed(prediction.values[name])
-        allowed = prediction.allowed[name] + tensor.rounding
+        allowed = prediction.allowed[name] + tensor.rounding + carried(tensor, self._by_file, self._known)
         truth = self._predictor.truth[name]
         beyond = (
             np.count_nonzero((truth < tensor.low - allowed) | (truth > tensor.high + allowed)) if tensor.step else 0
@@ -216,10 +220,10 @@ class Matcher:
 
     def _claimed(self, tensor: FileTensor, found: Mapping[str, Match]) -> dict[str, float]:
         """The layers that tensors in front of this one are by their values, and how near these are."""
-        above = [found[name] for name in self._above[tensor.name] if name in found]
+        above = [found[name] for name in self.above[tensor.name] if name in found]
         return {match.layer.name: match.error for match in above if match.how == "value" and match.agrees}
 
-    def _by_value(
+    def by_value(
         self,
         tensor: FileTensor,
         fitting: Mapping[str, list[np.ndarray]],
@@ -230,7 +234,7 @@ class Matcher:
         mean, deviation = self._moments[tensor.name]
         agreeing: list[Match] = []
         all_of_them: dict[str, Match] = {}
-        near = self._behind(self._named.hints(tensor.name))
+        near = self.behind(self.named.hints(tensor.name))
         for name, seen in fitting.items():
             target = self.prediction.values[name]
             allowed = self.prediction.allowed[name] + tensor.rounding
@@ -241,7 +245,7 @@ class Matcher:
             apart = max(abs(mean - float(np.mean(target))), abs(deviation - float(np.std(target))))
             if not tensor.step and apart > allowed:
                 continue
-            match = self._made(tensor, name, seen, "value")
+            match = self.made(tensor, name, seen, "value")
             # What adds little to a tensor is near it, where much is allowed; that tensor is nearer.
             if name in claimed and match.error > as_near(claimed[name], allowed):
                 continue
@@ -265,7 +269,7 @@ class Matcher:
                 return max(wanted, key=lambda match: self._order[match.layer.name])
         return None
 
-    def _behind(self, names: Iterable[str]) -> set[str]:
+    def behind(self, names: Iterable[str]) -> set[str]:
         """Layers, and what may have been fused into them: all that follows up to the next product with weights."""
         found = set(names)
         for name, layer in self._layers.items():  # in the order of computation
@@ -274,15 +278,15 @@ class Matcher:
         return found
 
     def _by_name(self, tensor: FileTensor, fitting: Mapping[str, list[np.ndarray]]) -> Match | None:
-        hinted = [name for name in self._named.hints(tensor.name) if name in fitting]
+        hinted = [name for name in self.named.hints(tensor.name) if name in fitting]
         if tensor.name not in self._biased_apart:
             hinted = [with_its_bias(name, [*fitting], self._layers) for name in hinted]
         if not hinted:
             return None
         # A fused operation bears the names of all it does; its result is that of the last.
         name = max(hinted, key=lambda each: self._order[each])
-        named = self._made(tensor, name, fitting[name], "name")
-        made = [self._made(tensor, each, fitting[each], "name") for each in hinted]
+        named = self.made(tensor, name, fitting[name], "name")
+        made = [self.made(tensor, each, fitting[each], "name") for each in hinted]
         met = max(made, key=self._share)
         if self._share(met) > max(_MOST, self._share(named)):
             return met
@@ -291,7 +295,7 @@ class Matcher:
         # It may be what comes right behind, where that was made one with it: a product that adds another one, in eight
         # bits not all that near.
         behind = [each for each in fitting if set(hinted) & set(self._layers[each].sources)]
-        others = [self._made(tensor, each, fitting[each], "name") for each in behind if not self._layers[each].weighted]
+        others = [self.made(tensor, each, fitting[each], "name") for each in behind if not self._layers[each].weighted]
         near = min(others, key=self._score, default=named)
         return near if self._score(near) < _ALIKE else named
 
@@ -300,7 +304,7 @@ class Matcher:
     ) -> Match | None:
         free = [name for name in fitting if name not in taken]
         made = [
-            self._made(tensor, name, fitting[name], "place")
+            self.made(tensor, name, fitting[name], "place")
             for name in free
             if behind <= self._before[name] or not behind
         ]
@@ -318,75 +322,6 @@ class Matcher:
     def _score(self, match: Match) -> float:
         spread = self.prediction.spread[match.layer.name]
         return distance(match.value, self.prediction.values[match.layer.name]) / spread if spread > 0 else np.inf
-
-    def _second_look(self, matches: list[Match]) -> list[Match]:
-        """Let what disagrees be matched by value once more, with a prediction that goes on without it.
-
-        A prediction goes on with a tensor as what it was taken for. Where it is what comes right behind (a convolution
-        with a normalisation of nearly 1 folded in), that is then predicted from the tensor itself, and missed.
-        """
-        off = {match.file.name: match for match in matches if not match.agrees}
-        if not off:
-            return matches
-        kept, self.prediction = self.prediction, self._predict(match for match in matches if match.agrees)
-        changed = []
-        for match in matches:
-            fitting = self._fitting(match.file, set()) if match.file.name in off else {}
-            near = self._behind(self._named.hints(match.file.name))
-            again = {name: seen for name, seen in fitting.items() if name in near and name != match.layer.name}
-            changed.append(self._by_value(match.file, again, set(), None, {}) or match)
-        if not any(new is not old for new, old in zip(changed, matches, strict=True)):
-            self.prediction = kept
-            return matches
-        self.prediction = self._predict(changed)
-        judged = list(self._judged(changed).values())
-        if _disagreeing(judged) < _disagreeing(matches):
-            return judged
-        self.prediction = kept
-        return matches
-
-    def _repaired(self, matches: list[Match]) -> list[Match]:
-        """Take back matches that were made by name or place, disagree, and were none.
-
-        A tensor that is wrong makes one match disagree: its own. One that was taken for another makes those behind it
-        disagree as well, so of all that it may be, or nothing, that is right with which the fewest disagree.
-        """
-        tried: set[str] = set()
-        while len(tried) < _REPAIRS:
-            doubtful = self._doubtful(matches, tried)
-            if doubtful is None:
-                break
-            tried.add(doubtful.file.name)
-            best = matches
-            for change in self._instead(doubtful):
-                changed = [change if match is doubtful else match for match in matches]
-                kept = [match for match in changed if match is not None]
-                self.prediction = self._predict(kept)
-                judged = list(self._judged(kept).values())
-                if _disagreeing(judged) < _disagreeing(best):
-                    best = judged
-            self.prediction = self._predict(best)
-            matches = list(self._judged(best).values())
-        return matches
-
-    def _doubtful(self, matches: Sequence[Match], tried: set[str]) -> Match | None:
-        """The first match by name or place that disagrees and so does something computed from it."""
-        off = [match for match in matches if not match.agrees]
-        for match in off:
-            behind = (other for other in off if match.file.name in self._above[other.file.name])
-            if match.how != "value" and match.file.name not in tried and next(behind, None) is not None:
-                return match
-        return None
-
-    def _instead(self, match: Match) -> list[Match | None]:
-        """What else a tensor may be, by its name; or nothing."""
-        fitting = self._fitting(match.file, set())
-        others = [name for name in self._named.hints(match.file.name) if name in fitting and name != match.layer.name]
-        return [*(self._made(match.file, name, fitting[name], "name") for name in others[:_OTHERS]), None]
-
-
-def _disagreeing(matches: Iterable[Match]) -> int:
-    return sum(not match.agrees for match in matches)
 
 
 def _ancestors(sources: Mapping[str, Sequence[str]]) -> dict[str, set[str]]:

@@ -102,6 +102,14 @@ class Predictor:
             return 0.0
         return float(2 * UNIT_ROUNDOFF_FP32 * max(read.shape[1:3]) * np.ptp(read))
 
+    def _computed_by_products(self, known: Arrays) -> set[str]:
+        """The tensors between which and the known ones there is a product with weights."""
+        found: set[str] = set()
+        for each in self.reference.tensors:
+            if each.weighted or not found.isdisjoint(source for source in each.sources if source not in known):
+                found.add(each.name)
+        return found
+
     def predict(self, known: Arrays, inputs: Arrays) -> Prediction:
         """From `known` values by tensor, and from `inputs` as the artifact took them in."""
         values = self.reference.exact(inputs, known)
@@ -115,13 +123,15 @@ class Predictor:
             allowed[name] += SAFETY_FP32 * moved
         if ROUNDINGS[self.precision]:
             found = [self.reference.exact(inputs, known, each) for each in ROUNDINGS[self.precision]]
-            read = values
+            read, rounds = values, set(values)
             if self.precision == "dynamic":  # what a product reads is rounded as well as its weights
+                rounds = self._computed_by_products(known)
                 read = self.reference.exact(inputs, {name: eight_bits(each) for name, each in known.items()})
             elif any(each.dtype == np.float16 for each in known.values()):
                 read = self.reference.exact(inputs, {name: unrounded(each) for name, each in known.items()})
             for name, value in values.items():
-                rounded = max(largest(each[name], value) for each in found) + largest(read[name], value)
+                rounded = max(largest(each[name], value) for each in found)
+                rounded += largest(read[name], value) if name in rounds else 0.0
                 allowed[name] += SAFETY_ROUNDED * rounded
         if self.precision == "int8":
             for name in self._biased:

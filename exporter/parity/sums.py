@@ -11,7 +11,7 @@ from exporter.parity.traced import FileTensor
 SUMS: Final = ("AddV2", "Add", "Sub", "BiasAdd")
 """A model's operations that add."""
 
-_ADDED: Final = ("Add", "Sub", "ADD", "SUB")
+ADDED: Final = ("Add", "Sub", "ADD", "SUB")
 """Those of files."""
 
 
@@ -20,7 +20,7 @@ def biased_apart(tensors: Iterable[FileTensor]) -> frozenset[str]:
     known = {tensor.name: tensor for tensor in tensors}
     apart = set()
     for tensor in known.values():
-        if tensor.op in _ADDED and len(tensor.sources) == 1:
+        if tensor.op in ADDED and len(tensor.sources) == 1:
             name = tensor.sources[0]
             while name in known and known[name].copies:
                 name = known[name].copies

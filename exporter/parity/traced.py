@@ -63,7 +63,7 @@ class FileTensor:
             largest; else 0.
         low, high: the least and the largest number that it can hold, where it is quantised.
         clipped: the share of its values that stand at one of these two.
-        sources: names of the tensors it is computed from, inputs of the file included.
+        sources: names of the nearest of these tensors that it is computed from, inputs of the file included.
         moved: whether it holds the numbers of its first source, in another shape.
         copies: the tensor whose numbers it holds, moved or rounded or both; empty where it has its own.
     """
@@ -122,16 +122,36 @@ def read_tensors(session: Traced, inputs: Arrays, batch: int) -> tuple[FileTenso
         and (specs[name].scale is not None or specs[name].dtype in ("float32", "float16"))
     ]
     values = _run(session, inputs, batch, kept)
-    tensors = {name: _tensor(name, specs[name], makers[name], values[name], depends) for name in kept if name in values}
+    read = {name for name in kept if name in values} | set(inputs)
+    sources = {name: _sources(name, makers, depends, read) for name in kept if name in values}
+    tensors = {name: _tensor(name, specs[name], makers[name], values[name], each) for name, each in sources.items()}
     for name, each in tensors.items():
         if each.moved or each.op in ROUNDED:
             found = dataclasses.replace(each, copies=_origin(name, makers, values))
-            read = tensors.get(each.sources[0]) if each.moved else None
-            if read is not None and read.step > each.step:
+            source = tensors.get(each.sources[0]) if each.moved else None
+            if source is not None and source.step > each.step:
                 # A cast to float32 leaves the numbers as half precision had them, another shape those of 8 bits.
-                found = dataclasses.replace(found, step=read.step, low=read.low, high=read.high)
+                found = dataclasses.replace(found, step=source.step, low=source.low, high=source.high)
             tensors[name] = found
     return tuple(tensors.values())
+
+
+def _sources(name: str, makers: Mapping[str, Any], depends: set[str], read: set[str]) -> tuple[str, ...]:
+    """The nearest tensors that have been read, or inputs of the file, that a tensor is computed from."""
+    found: dict[str, None] = {}
+    stack = _operands(makers[name], depends)[::-1]
+    while stack:
+        each = stack.pop()
+        if each in read or each not in makers:
+            found[each] = None
+        else:
+            stack += _operands(makers[each], depends)[::-1]
+    return tuple(found)
+
+
+def _operands(node: Any, depends: set[str]) -> list[str]:
+    # Of an operation that moves numbers, all but the first input tell the shape, which may be computed as well.
+    return [each for each in node.inputs[: 1 if node.op in MOVED else None] if each in depends]
 
 
 def _origin(name: str, makers: Mapping[str, Any], read: Arrays) -> str:
@@ -160,9 +180,7 @@ def _run(session: Traced, inputs: Arrays, batch: int, kept: Sequence[str]) -> di
     return {name: np.concatenate(each) for name, each in parts.items()}
 
 
-def _tensor(name: str, spec: Any, node: Any, value: np.ndarray, depends: set[str]) -> FileTensor:
-    # Of an operation that moves numbers, all but the first input tell the shape, which may be computed as well.
-    sources = tuple(each for each in node.inputs[: 1 if node.op in MOVED else None] if each in depends)
+def _tensor(name: str, spec: Any, node: Any, value: np.ndarray, sources: tuple[str, ...]) -> FileTensor:
     real, step, low, high, clipped = to_real(value, spec), spec.scale or 0.0, -np.inf, np.inf, 0.0
     if spec.scale is not None:
         limits = np.iinfo(value.dtype)
@@ -181,7 +199,8 @@ def _tensor(name: str, spec: Any, node: Any, value: np.ndarray, depends: set[str
 
 
 def views(value: np.ndarray, shape: tuple[int, ...]) -> list[np.ndarray]:
-    """The ways to see `value` in `shape`, both samples first: as it is, or turned between NHWC and NCHW.
+    """The ways to see `value` in `shape`, both samples first: as it is, turned between NHWC and NCHW, or with several
+    heads side by side in the one that stand apart in the other.
 
     Sizes of 1 may stand anywhere. Empty where the sizes do not fit.
     """
@@ -192,7 +211,16 @@ def views(value: np.ndarray, shape: tuple[int, ...]) -> list[np.ndarray]:
             seen = turned.reshape(shape)
             if not any(seen.strides == other.strides for other in found):
                 found.append(seen)
-    return found
+    return found or ([value.reshape(shape)] if _as_heads(value.shape, shape) else [])
+
+
+def _as_heads(one: Sequence[int], other: Sequence[int]) -> bool:
+    """Whether two shapes differ in that one splits the last axis of the other, behind equal ones: (samples, tokens, 24)
+    and (samples, tokens, 3, 8)."""
+    short, long = sorted((_sizes(one), _sizes(other)), key=len)
+    if one[0] != other[0] or len(short) < 2 or len(long) != len(short) + 1:
+        return False
+    return short[:-1] == long[:-2] and short[-1] == long[-2] * long[-1]
 
 
 _ORDERS: Final[Mapping[int, tuple[tuple[int, ...], ...]]] = {
