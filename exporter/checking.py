@@ -90,7 +90,14 @@ def _run(given: argparse.Namespace, bundle: Path | None) -> int:
             raise OptionError("--against REF.npz is needed where no bundle is given")
         else:
             artifacts, reference, settings = given.files, given.against, {}
-        result, left_out, missing = _verify(artifacts, reference, settings, given)
+        try:
+            result, left_out, missing = _verify(artifacts, reference, settings, given)
+        except CbamError as error:
+            # What was laid out is gone when this is read; it is told by the names that it had when it was packed.
+            words = str(error)
+            for path, name in zip(map(str, (*artifacts, reference)), settings.get("names", ()), strict=False):
+                words = words.replace(path, name)
+            raise type(error)(words.replace(str(reference), f"{bundle}: its reference") if bundle else words) from error
     from exporter.parity.text import lines
 
     for name, reason in left_out.items():

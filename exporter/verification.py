@@ -190,7 +190,7 @@ def _verified(
     result = {
         "schema": SCHEMA,
         "passed": passed(run.rows),
-        "reference": _described(record, sha256),
+        "reference": _described(record.first(options.samples or record.samples), sha256),
         "verification": run.rows,
         "causes": [cause.to_json() for cause in causes],
         "gates": list(gate_rows(record)),

@@ -10,7 +10,7 @@ import hashlib
 import json
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -154,8 +154,14 @@ def read(path: Path) -> Record:
     """
     try:
         # Opened here, because NumPy leaves the files open that it refuses.
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            arrays = {key: file[key] for key in file.files}
+        with path.open("rb") as stream:
+            if not zipfile.is_zipfile(stream):
+                raise ModelError(f"{path}: is no .npz file, or a damaged one; `cbam reference` writes a reference")
+            stream.seek(0)
+            with np.load(stream, allow_pickle=False) as file:
+                if "header" not in file.files:
+                    raise ModelError(_other_file(path, file.files))
+                arrays = {key: file[key] for key in file.files}
         header = json.loads(arrays.pop("header").tobytes())
         if header["schema"] != RECORD_SCHEMA:
             raise ModelError(
@@ -171,6 +177,11 @@ def read(path: Path) -> Record:
         raise ModelError(f"{path}: holds more than fits into memory, or is damaged ({error})") from error
     except (zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
         raise ModelError(f"{path}: is a damaged reference file ({error})") from error
+
+
+def _other_file(path: Path, names: Sequence[str]) -> str:
+    held = ", ".join(map(repr, sorted(names)[:4])) + (", ..." if len(names) > 4 else "")
+    return f"{path}: is not a reference file of cbam-export: it holds {held or 'nothing'}; `cbam reference` writes one"
 
 
 def is_record(path: Path) -> bool:

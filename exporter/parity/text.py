@@ -130,8 +130,12 @@ def _reasons(rows: Sequence[Row]) -> Iterator[str]:
         if each["tolerance_source"] and each["output"] not in told:
             told.add(each["output"])
             yield f"{_LINE}tolerance of {each['output']}, {each['case']} = {each['tolerance_source']}"
-    for words in dict.fromkeys(each["overrides"] for each in rows if each["overrides"]):
-        yield f"{_LINE}asked for: {words}"
+    asked: dict[str, list[str]] = {}
+    for each in rows:
+        if each["overrides"] and each["output"] not in asked.setdefault(each["overrides"], []):
+            asked[each["overrides"]].append(each["output"])
+    for words, outputs in asked.items():
+        yield f"{_LINE}asked for of {' and '.join(outputs)}: {words}"
 
 
 def _flips(each: Row) -> str:

@@ -85,9 +85,33 @@ def test_own_inputs_are_taken_as_they_are(small: Path, tmp_path: Path) -> None:
         assert record.cases[0].described == f"5 samples of {name}"
 
 
+def test_what_is_changed_of_own_inputs_is_told(small: Path, tmp_path: Path) -> None:
+    from PIL import Image
+
+    np.save(tmp_path / "wide.npy", np.random.default_rng(0).random((5, 8, 8, 3)))
+    record = reference(small, None, ReferenceOptions(inputs=tmp_path / "wide.npy"))
+    assert record.cases[0].described == "5 samples of wide.npy, 'image' cast from float64 to float32"
+    (tmp_path / "folder").mkdir()
+    for index, side in enumerate((8, 11)):
+        Image.new("RGB", (20, side), (50 * index, 90, 10)).save(tmp_path / "folder" / f"{index}.png")
+    record = reference(small, None, ReferenceOptions(inputs=tmp_path / "folder"))
+    assert record.cases[0].described == "2 samples of folder, pictures of 2 sizes resized to 8x8"
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"\x80\x04K\x01."])
+def test_inputs_that_are_no_arrays_are_refused(content: bytes, small: Path, tmp_path: Path) -> None:
+    (tmp_path / "own.npz").write_bytes(content)
+    with pytest.raises(ModelError, match=r"is neither a \.npz nor a \.npy file$"):
+        reference(small, None, ReferenceOptions(inputs=tmp_path / "own.npz"))
+    np.savez(tmp_path / "own.npz", image=np.array([print], dtype=object))
+    with pytest.raises(ModelError, match=r"of plain arrays \(Python objects are never loaded\)"):
+        reference(small, None, ReferenceOptions(inputs=tmp_path / "own.npz"))
+
+
 @pytest.mark.parametrize(
     ("arrays", "options", "said"),
     [
+        ({"image": np.zeros((1, 8, 8, 3), np.float32)}, {}, "holds 1 sample; at least 2"),
         ({"picture": np.zeros((4, 8, 8, 3)), "more": np.zeros(4)}, {}, "the model takes 'image'"),
         ({"image": np.zeros((4, 8, 9, 3))}, {}, r"is \(4, 8, 9, 3\); the model takes samples of \(8, 8, 3\)"),
         ({"image": np.zeros((4, 8, 8, 3), complex)}, {}, "of type complex128"),

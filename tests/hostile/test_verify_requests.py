@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import zipfile
 from pathlib import Path
 
 import keras
@@ -12,9 +15,11 @@ from keras import layers
 
 from converters.errors import ModelError, OptionError, OutputError
 from exporter import ExportOptions, ReferenceOptions, VerifyOptions, export, reference, verify
+from exporter.bundling import bundle
 from exporter.checking import check_json_target, write_json
 from exporter.cli import cbam
 from exporter.parity.text import lines
+from exporter.parity.tolerances import Overrides
 
 
 def small() -> keras.Model:
@@ -96,3 +101,28 @@ def test_the_same_result_is_not_merged_twice(tmp_path: Path) -> None:
         write_json(result, tmp_path / name)
     with pytest.raises(ModelError, match=r"two\.json: holds the same result as .*one\.json"):
         verify([], None, VerifyOptions(merge=(tmp_path / "one.json", tmp_path / "two.json")))
+
+
+def test_what_is_wrong_in_a_bundle_is_told_by_the_names_it_was_packed_under(tmp_path: Path) -> None:
+    model = small()
+    artifacts = export(model, ExportOptions(("onnx",), output=tmp_path, verify=False)).artifacts
+    path = bundle(artifacts, reference(model), tmp_path / "device.pyz")
+    other = tmp_path / "other.pyz"
+    with zipfile.ZipFile(path) as whole, zipfile.ZipFile(other, "w") as changed:
+        for each in whole.infolist():
+            content = whole.read(each)
+            changed.writestr(each, content + b"x" if each.filename == "artifacts/0" else content)
+    ran = subprocess.run([sys.executable, str(other)], capture_output=True, text=True, cwd=tmp_path, timeout=120)
+    assert ran.returncode == 2
+    assert ran.stderr.splitlines()[-1].startswith(f"error: {artifacts[0].path}: ")
+    assert "cbam-bundle-" not in ran.stderr
+
+
+def test_what_is_asked_for_is_told_with_its_output_and_the_samples_that_are_used(tmp_path: Path) -> None:
+    model = small()
+    artifacts = export(model, ExportOptions(("onnx",), output=tmp_path, verify=False)).artifacts
+    asked = VerifyOptions(causes=False, samples=4, overrides={"": Overrides(atol=1e-3)})
+    result = verify(artifacts, reference(model), asked).result
+    told = "\n".join(lines(result))
+    assert "  asked for of scores: " in told
+    assert f"  inputs: 4 of {reference(model).cases[0].described}" in told

@@ -67,6 +67,17 @@ def test_a_reference_that_would_run_code_is_refused(tmp_path: Path) -> None:
         read(tmp_path / "ref.npz")
 
 
+def test_another_file_is_told_from_a_damaged_one(tmp_path: Path) -> None:
+    np.savez(tmp_path / "ref.npz", image=np.zeros(3), other=np.zeros(3))
+    with pytest.raises(ModelError, match=r"is not a reference file .*: it holds 'image', 'other'; `cbam reference`"):
+        read(tmp_path / "ref.npz")
+    np.save(tmp_path / "one.npy", np.zeros(3))
+    for content in ((tmp_path / "one.npy").read_bytes(), b"hello", b""):
+        (tmp_path / "ref.npz").write_bytes(content)
+        with pytest.raises(ModelError, match=r"ref\.npz: is no \.npz file, or a damaged one"):
+            read(tmp_path / "ref.npz")
+
+
 @pytest.mark.parametrize("part", [0, 10, 0.3, 0.6, 0.99])
 def test_a_damaged_file_is_refused(part: float, make_record: MakeRecord, tmp_path: Path) -> None:
     write(make_record(), tmp_path / "ref.npz")
