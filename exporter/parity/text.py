@@ -130,12 +130,16 @@ def _reasons(rows: Sequence[Row]) -> Iterator[str]:
         if each["tolerance_source"] and each["output"] not in told:
             told.add(each["output"])
             yield f"{_LINE}tolerance of {each['output']}, {each['case']} = {each['tolerance_source']}"
-    asked: dict[str, list[str]] = {}
+    asked: dict[str, list[Row]] = {}
     for each in rows:
-        if each["overrides"] and each["output"] not in asked.setdefault(each["overrides"], []):
-            asked[each["overrides"]].append(each["output"])
-    for words, outputs in asked.items():
-        yield f"{_LINE}asked for of {' and '.join(outputs)}: {words}"
+        if each["overrides"]:
+            asked.setdefault(each["overrides"], []).append(each)
+    for words, those in asked.items():
+        # A bound is in the output's own units, all else in those of its spread.
+        sizes = [each["max_abs"] for each in those if each["max_abs"] is not None] if "tol " in words else []
+        largest = f" (the largest difference is {max(sizes):.3g})" if sizes else ""
+        outputs = " and ".join(dict.fromkeys(each["output"] for each in those))
+        yield f"{_LINE}asked for of {outputs}: {words}{largest}"
 
 
 def _flips(each: Row) -> str:

@@ -124,5 +124,5 @@ def test_what_is_asked_for_is_told_with_its_output_and_the_samples_that_are_used
     asked = VerifyOptions(causes=False, samples=4, overrides={"": Overrides(atol=1e-3)})
     result = verify(artifacts, reference(model), asked).result
     told = "\n".join(lines(result))
-    assert "  asked for of scores: " in told
+    assert "  asked for of scores: --atol 0.001 (the largest difference is " in told
     assert f"  inputs: 4 of {reference(model).cases[0].described}" in told
