@@ -42,7 +42,7 @@ def judge_quantised(reference: np.ndarray, candidate: np.ndarray | None, gates: 
     assert candidate is not None
     metrics = compare(reference, candidate)
     if metrics.relative is None:
-        reason = "the output is the same for every sample: nothing could fail"
+        reason = "the output is the same for every sample, so that a fault need not show"
         return OutputVerdict(Verdict.NOT_INFORMATIVE, reason, metrics, None)
     reason = _misses(metrics, gates)
     return OutputVerdict(Verdict.FAILED if reason else Verdict.PASSED, reason, metrics, None)

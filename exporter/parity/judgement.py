@@ -181,7 +181,7 @@ def _judge_float(
     if metrics.relative is None:
         if metrics.max_abs > _constant(record, metrics, criteria.precision):
             return OutputVerdict(Verdict.FAILED, "the reference is constant and the candidate is not it", metrics, None)
-        reason = "the output is the same for every sample: nothing could fail"
+        reason = "the output is the same for every sample, so that a fault need not show"
         return OutputVerdict(Verdict.NOT_INFORMATIVE, reason, metrics, None)
     allowed = tolerance(record, output, case, metrics, _half(criteria))
     if not metrics.relative <= allowed.relative:  # so that a tolerance that is not a number passes nothing

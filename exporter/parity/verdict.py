@@ -133,7 +133,7 @@ def judge(
     if metrics.relative is None:
         if metrics.max_abs > tolerance_of_constant(metrics, work):
             return OutputVerdict(Verdict.FAILED, "the reference is constant and the candidate is not it", metrics, None)
-        reason = "the output is the same for every sample: nothing could fail"
+        reason = "the output is the same for every sample, so that a fault need not show"
         return OutputVerdict(Verdict.NOT_INFORMATIVE, reason, metrics, None)
     if own_error is None:
         tolerance = derived_tolerance(work, metrics)

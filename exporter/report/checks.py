@@ -188,7 +188,8 @@ def checks(result: Mapping[str, Any]) -> Html:
             "p",
             "The largest difference from ",
             result["reference"]["against"],
-            ", in units of the output's spread: how much it varies from sample to sample in that case.",
+            ", in units of the output's spread: how much it varies from sample to sample in that case, of one sample over its "
+            "elements.",
         ),
         *parts,
         aria_labelledby="checks",
@@ -230,7 +231,10 @@ def _reasons(rows: Sequence[Row]) -> Html | None:
         if row["tolerance_source"]:
             told.setdefault(f"tolerance = {row['tolerance_source']}", []).append(what)
         if row["overrides"]:
-            told.setdefault(f"asked for: {row['overrides']}", []).append(what)
+            words = f"asked for: {row['overrides']}"
+            if "tol " in words and row["max_abs"] is not None:  # bounds in the output's own units
+                words += f"; the largest difference is {row['max_abs']:.3g}"
+            told.setdefault(words, []).append(what)
         if row["flip_count"]:
             real = row["flip_count"] - row["near_ties"]
             told.setdefault(flips(row["flip_count"], real), []).append(what)
