@@ -188,8 +188,8 @@ def checks(result: Mapping[str, Any]) -> Html:
             "p",
             "The largest difference from ",
             result["reference"]["against"],
-            ", in units of the output's spread: how much it varies from sample to sample in that case, of one sample over its "
-            "elements.",
+            ", in units of the output's spread: how much it varies from sample to sample in that case, or over the "
+            "elements of a single one.",
         ),
         *parts,
         aria_labelledby="checks",
