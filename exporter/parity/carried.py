@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
+from typing import Final
 
 import numpy as np
 
 from exporter.parity.sums import ADDED
 from exporter.parity.traced import MOVED, ROUNDED, FileTensor
 
-_MULTIPLIED = ("Mul", "MUL")
+_MULTIPLIED: Final = ("Mul", "MUL")
+_PASSING: Final = MOVED | ROUNDED | {*ADDED, *_MULTIPLIED}
 
 
 def carried(tensor: FileTensor, tensors: Mapping[str, FileTensor], known: Container[str]) -> float:
@@ -22,24 +24,29 @@ def carried(tensor: FileTensor, tensors: Mapping[str, FileTensor], known: Contai
         tensors: those of the file by name.
         known: names of those that are tensors of the model. What comes after them is predicted from their values.
     """
-    total = 0.0
-    for name in tensor.sources:
-        source = tensors.get(name)
-        if source is None or name in known or source.copies in known:
-            continue
-        before = carried(source, tensors, known)
+    found: dict[str, float] = {}
+
+    def of(each: FileTensor) -> float:
+        if each.name not in found:
+            found[each.name] = sum(
+                rounding(tensors[name]) * _passed_on(each, tensors[name], tensors)
+                for name in (each.sources if each.op in _PASSING else ())
+                if name in tensors and name not in known and tensors[name].copies not in known
+            )
+        return found[each.name]
+
+    def rounding(source: FileTensor) -> float:
+        before = of(source)
         # Rounded once more to the same steps it is the same number.
-        rounding = max(before, source.rounding) if source.op in MOVED | ROUNDED else before + source.rounding
-        total += rounding * _passed_on(tensor, source, tensors) if rounding > 0 else 0.0
-    return total
+        return max(before, source.rounding) if source.op in MOVED | ROUNDED else before + source.rounding
+
+    return of(tensor)
 
 
 def _passed_on(tensor: FileTensor, source: FileTensor, tensors: Mapping[str, FileTensor]) -> float:
     """By how much an operation makes a difference of one operand larger, or smaller."""
-    if tensor.op in MOVED | ROUNDED or tensor.op in ADDED:
-        return 1.0
     if tensor.op not in _MULTIPLIED:
-        return 0.0
+        return 1.0
     others = [tensors[name] for name in tensor.sources if name in tensors and name != source.name]
     if len(others) == 1:
         return _size(others[0])
