@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 from sound_exports import as_if_trained, sound_exports
-from textures import gratings, train
+from textures import gratings, open_gates, train
 
 from converters.artifact import Precision
 from exporter.formats import FORMATS
@@ -47,6 +47,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--plain", action="store_true", help="exports of the model as it is, not lowered ones")
     parser.add_argument("--train", type=int, metavar="EPOCHS", help="train backbones first; 6 take minutes")
+    parser.add_argument("--open-gates", action="store_true", help="train with gates that are open at first")
     parser.add_argument("--as-drawn", action="store_true", help="backbones with their first weights and statistics")
     arguments = parser.parse_args()
     if arguments.model and len(arguments.model) == 1:
@@ -75,6 +76,8 @@ def measure(name: str, arguments: argparse.Namespace) -> None:
     # Several times, so that the draw of those that calibrate leaves none of them out.
     images = None if source.zoo else np.concatenate([next(iter(inputs.values()))[:CALIBRATION]] * 8)
     if not source.zoo and arguments.train:
+        if arguments.open_gates:
+            open_gates(source.keras)
         known = train(source.keras, arguments.size, epochs=arguments.train)
         images, _ = gratings(8 * CALIBRATION, arguments.size, seed=2)
         inputs = {specs[0].name: images[:CALIBRATION]}
