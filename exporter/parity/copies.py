@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,21 +14,22 @@ if TYPE_CHECKING:
     from exporter.parity.matching import Match
 
 
-def by_their_source(matches: Iterable[Match]) -> list[Match]:
-    """The matches, those that are rounded copies held against what they copy, where that is in the file and right.
+def by_their_source(known: Mapping[str, Match]) -> dict[str, Match]:
+    """The matches by their file's tensor, those that are rounded copies held against what they copy, where that is in
+    the file and right.
 
     A layer with weights of 8 bits may be off by a tenth of its spread; rounding its result may not, so that a zero
-    point that is five steps off is seen.
+    point that is five steps off is seen. And what the range of that result has clipped, a copy in wider steps has lost
+    as well.
     """
-    matches = list(matches)
-    known = {match.file.name: match for match in matches}
-    judged = []
-    for match in matches:
+    judged = {}
+    for name, match in known.items():
         tensor, source = match.file, known.get(match.file.copies)
         quantised = tensor.step > 0 and tensor.low < tensor.high
-        if quantised and source is not None and source.layer is match.layer and source.agrees and match.agrees:
+        judged[name] = match
+        if quantised and source is not None and source.layer is match.layer and source.agrees:
             error = largest(match.value, np.clip(source.value, tensor.low, tensor.high))
-            if error > tensor.rounding:
-                match = dataclasses.replace(match, error=error, allowed=tensor.rounding)
-        judged.append(match)
+            wider = tensor.low <= source.file.low and source.file.high <= tensor.high
+            if (match.agrees and error > tensor.rounding) or (not match.agrees and wider and error <= tensor.rounding):
+                judged[name] = dataclasses.replace(match, error=error, allowed=tensor.rounding)
     return judged

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-from exporter.parity.copies import by_their_source
 from exporter.parity.matching import Match, Matcher
 
 _REPAIRS: Final = 6  # doubtful matches looked into, of those that disagree
@@ -14,7 +13,7 @@ _OTHERS: Final = 4  # layers that each may be instead
 
 def matched(matcher: Matcher) -> list[Match]:
     """The matches, in the file's order of computation; the matcher's prediction goes on with them."""
-    matches = by_their_source(_repaired(matcher, _second_look(matcher, matcher.assigned())))
+    matches = _repaired(matcher, _second_look(matcher, matcher.assigned()))
     return [match for match in matches if match.agrees or not _is_part(matcher, match, matches)]
 
 
@@ -53,28 +52,44 @@ def _second_look(matcher: Matcher, matches: list[Match]) -> list[Match]:
 
 
 def _repaired(matcher: Matcher, matches: list[Match]) -> list[Match]:
-    """Take back matches that were made by name or place, disagree, and were none.
+    """Mend matches that were made by name or place, disagree, and were none.
 
     A tensor that is wrong makes one match disagree: its own. One that was taken for another makes those behind it
-    disagree as well, so of all that it may be, or nothing, that is right with which the fewest disagree.
+    disagree as well, so of all that it may be, that is right with which the fewest disagree. Where none of it is left
+    to try, it may be nothing of the model's.
     """
-    tried: set[str] = set()
-    while len(tried) < _REPAIRS:
-        doubtful = _doubtful(matcher, matches, tried)
-        if doubtful is None:
-            break
-        tried.add(doubtful.file.name)
-        best = matches
-        for change in _instead(matcher, doubtful):
-            changed = [change if match is doubtful else match for match in matches]
-            kept = [match for match in changed if match is not None]
-            matcher.prediction = matcher.predict(kept)
-            judged = list(matcher.judged(kept).values())
-            if _disagreeing(judged) < _disagreeing(best):
-                best = judged
-        matcher.prediction = matcher.predict(best)
-        matches = list(matcher.judged(best).values())
+    for change in (_as_another, _as_nothing):
+        tried: set[str] = set()
+        while len(tried) < _REPAIRS and (doubtful := _doubtful(matcher, matches, tried)) is not None:
+            tried.add(doubtful.file.name)
+            best = matches
+            for kept in change(matcher, doubtful, matches):
+                matcher.prediction = matcher.predict(kept)
+                judged = list(matcher.judged(kept).values())
+                if _disagreeing(judged) < _disagreeing(best):
+                    best = judged
+            matcher.prediction = matcher.predict(best)
+            matches = list(matcher.judged(best).values())
     return matches
+
+
+def _as_another(matcher: Matcher, doubtful: Match, matches: Sequence[Match]) -> Iterator[list[Match]]:
+    """The matches with another layer for a doubtful one, as its name allows."""
+    fitting = matcher.fitting(doubtful.file, set())
+    hints = matcher.named.hints(doubtful.file.name)
+    others = [name for name in hints if name in fitting and name != doubtful.layer.name]
+    for name in others[:_OTHERS]:
+        other = matcher.made(doubtful.file, name, fitting[name], "name")
+        yield [other if match is doubtful else match for match in matches]
+
+
+def _as_nothing(matcher: Matcher, doubtful: Match, matches: Sequence[Match]) -> Iterator[list[Match]]:
+    """The same without it and its copies."""
+    alike = {doubtful.file.name}
+    for other in matches:  # in the order of computation
+        if other.file.copies in alike and other.layer is doubtful.layer:
+            alike.add(other.file.name)
+    yield [match for match in matches if match.file.name not in alike]
 
 
 def _doubtful(matcher: Matcher, matches: Sequence[Match], tried: set[str]) -> Match | None:
@@ -85,13 +100,6 @@ def _doubtful(matcher: Matcher, matches: Sequence[Match], tried: set[str]) -> Ma
         if match.how != "value" and match.file.name not in tried and next(behind, None) is not None:
             return match
     return None
-
-
-def _instead(matcher: Matcher, match: Match) -> list[Match | None]:
-    """What else a tensor may be, by its name; or nothing."""
-    fitting = matcher.fitting(match.file, set())
-    others = [name for name in matcher.named.hints(match.file.name) if name in fitting and name != match.layer.name]
-    return [*(matcher.made(match.file, name, fitting[name], "name") for name in others[:_OTHERS]), None]
 
 
 def _disagreeing(matches: Iterable[Match]) -> int:

@@ -91,3 +91,24 @@ def test_a_normalisation_in_front_of_a_leaky_relu(form: str, tmp_path: Path) -> 
     divergence = found(model(), other, form, "fp32", tmp_path).divergence
     assert divergence is not None
     assert (divergence.layer, "scale and offset only" in divergence.reason) == ("norm", True)
+
+
+def test_what_a_range_has_clipped_a_copy_in_wider_steps_has_lost_too(tmp_path: Path) -> None:
+    """In front of a concatenation LiteRT brings both parts to one scale. Of other samples than those of the calibration
+    some values lie beyond the range of the first."""
+    keras.utils.set_random_seed(1)
+    image = keras.Input((12, 12, 3), name="image")
+    x = layers.Conv2D(8, 3, activation="relu", name="small")(image)
+    y = layers.Conv2D(8, 3, activation="tanh", name="middle")(image)
+    y = layers.Conv2D(8, 1, kernel_initializer=keras.initializers.RandomNormal(0, 20.0), name="large")(y)
+    x = layers.Conv2D(8, 3, name="last")(layers.Concatenate(name="both")([x, y]))
+    model = keras.Model(image, layers.GlobalAveragePooling2D(name="pool")(x), name="copies")
+    few = np.repeat(IMAGES[:5], 4, axis=0)
+    asked = QuantisationOptions(calibration=few, methods=("minmax",), force=True, gates=Gates(0.0, -100.0))
+    options = ExportOptions(("tflite",), precision="int16x8", quantisation=asked, output=tmp_path)
+    (artifact,) = export(model, options).artifacts
+    with runtime("litert").open(artifact) as session:
+        profile = LayerSearch(load_source(model), {"image": IMAGES[16:40]}).profile(artifact, session)
+    assert any(row.tensor.endswith("_requantized") for row in profile.rows)
+    assert profile.divergence is None
+    assert [row.layer for row in profile.rows if row.finding == "LEAVES"] == []
