@@ -129,12 +129,14 @@ class Matcher:
     def _read(self, match: Match, known: Mapping[str, Match]) -> set[str]:
         """The nearest tensors of other layers that a tensor is computed from."""
         found: set[str] = set()
+        seen: set[str] = set()
         stack = list(match.file.sources)
         while stack:
             name = stack.pop()
             if name in known and known[name].layer is not match.layer:
                 found.add(name)
-            elif name in self._by_file:
+            elif name in self._by_file and name not in seen:  # else all ways through what is not known, which are many
+                seen.add(name)
                 stack += self._by_file[name].sources
         return found
 
