@@ -139,12 +139,14 @@ def read_tensors(session: Traced, inputs: Arrays, batch: int) -> tuple[FileTenso
 def _sources(name: str, makers: Mapping[str, Any], depends: set[str], read: set[str]) -> tuple[str, ...]:
     """The nearest tensors that have been read, or inputs of the file, that a tensor is computed from."""
     found: dict[str, None] = {}
+    seen: set[str] = set()
     stack = _operands(makers[name], depends)[::-1]
     while stack:
         each = stack.pop()
         if each in read or each not in makers:
             found[each] = None
-        else:
+        elif each not in seen:
+            seen.add(each)
             stack += _operands(makers[each], depends)[::-1]
     return tuple(found)
 
