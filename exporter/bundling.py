@@ -139,6 +139,11 @@ def bundle(
         if artifact.format not in FORMATS_CARRIED:
             known = " and ".join(FORMATS_CARRIED)
             raise OptionError(f"{artifact.path}: is {artifact.format}; a bundle is for devices, which run {known}")
+        if artifact.format == "onnx" and (others := _other_files(artifact.path)):
+            raise OptionError(
+                f"{artifact.path}: keeps its weights in {', '.join(others)}, and a bundle takes single files; save it "
+                "in one (onnx.save with save_as_external_data=False)"
+            )
     record = open_reference(against, artifacts, on_step)
     for name in options.overrides:
         if name and name not in record.outputs:
@@ -153,6 +158,15 @@ def bundle(
         write(record, reference)
         _write(path, artifacts, reference, options)
     return path
+
+
+def _other_files(path: Path) -> list[str]:
+    """The files beside an ONNX file that hold tensors of it."""
+    import onnx
+    from onnx.external_data_helper import ExternalDataInfo, uses_external_data
+
+    tensors = onnx.load(path, load_external_data=False).graph.initializer
+    return list(dict.fromkeys(ExternalDataInfo(each).location for each in tensors if uses_external_data(each)))
 
 
 def _loaded(path: str | Path) -> Artifact:

@@ -150,8 +150,8 @@ def _verify(
     found = verify(loaded, reference, options, on_step=_say)
     result = json.loads(json.dumps(found.result))  # a copy that may be changed
     names = dict(zip(map(str, artifacts), settings.get("names", map(str, artifacts)), strict=True))
-    for key in ("verification", "causes", "remarks"):
-        for each in result[key]:
+    for each in (each for part in result.values() if isinstance(part, list) for each in part):
+        if isinstance(each, dict) and "artifact" in each:
             each["artifact"] = names.get(each["artifact"], each["artifact"])
     return result, left_out, missing
 

@@ -19,6 +19,7 @@ from exporter.indices import index_counts
 from exporter.model_run import MIXING, known_range
 from exporter.parity.cases import FACTORS, SCALED_CASE, edge_cases, join, scaled, worst
 from exporter.parity.check import run_in_batches
+from exporter.parity.prediction import largest
 from exporter.parity.record import BlockGates, Record, write
 from exporter.parity.verdict import Workload
 from exporter.samples import Range, samples
@@ -256,8 +257,8 @@ def _behaviour(runner: Runner, few: Arrays, own: int | None) -> tuple[int | None
     """
     count = len(next(iter(few.values())))
     once, again = (run_in_batches(runner, few, own or count) for _ in range(2))
-    size = {name: float(np.max(np.abs(value), initial=0.0)) for name, value in once.items()}
-    if any(np.any(np.abs(once[name] - again[name]) > MIXING * size[name]) for name in once):
+    size = {name: largest(value, np.zeros_like(value)) for name, value in once.items()}
+    if any(largest(once[name], again[name]) > MIXING * size[name] for name in once):
         raise ModelError("the model is random at inference: two runs on the same inputs differ; no verdict is possible")
     repeatable = all(np.array_equal(once[name], again[name], equal_nan=True) for name in once)
     if own is not None:
@@ -266,7 +267,7 @@ def _behaviour(runner: Runner, few: Arrays, own: int | None) -> tuple[int | None
     mixes = any(
         alone[name].shape[1:] != value.shape[1:]
         or len(value) != count
-        or np.any(np.abs(alone[name] - value[:4]) > MIXING * size[name])
+        or largest(alone[name], value[:4]) > MIXING * size[name]
         for name, value in once.items()
     )
     return (1 if mixes else None), repeatable

@@ -255,7 +255,11 @@ class _Run:
             self.rows += [failed_row(what, where, output, str(error)) for output in record.outputs]
             return
         criteria = Criteria(
-            artifact.precision, self.options.overrides, fitting.clipped(record), half_levels(artifact.format)
+            artifact.precision,
+            self.options.overrides,
+            fitting.clipped(record),
+            fitting.altered(record),
+            half_levels(artifact.format),
         )
         self.rows += [row(what, where, found) for found in judge_outputs(record, given, criteria)]
         self.kept.append(Kept(artifact, name, fitting, given, min(samples, record.cases[0].count)))

@@ -69,15 +69,19 @@ def run_in_batches(session: Runs, inputs: Arrays, batch: int | None) -> dict[str
     """
     parts: dict[str, list[np.ndarray]] = {}
     samples = len(next(iter(inputs.values())))
-    # Where the batch is open, there are always two sizes of it, so that resizing is tried as well.
-    for start, size in _slices(samples, batch or min(OPEN_BATCH, max(1, 2 * samples // 3))):
+    for start, size in _slices(samples, batch):
         chunk = {name: array[start : start + size] for name, array in inputs.items()}
         if batch and size < batch:
             chunk = {name: np.resize(array, (batch, *array.shape[1:])) for name, array in chunk.items()}
         for name, value in session.run(chunk).items():
             value = np.atleast_1d(value)
             parts.setdefault(name, []).append(value[:size] if len(value) == (batch or size) else value)
-    return {name: np.concatenate(values) for name, values in parts.items()}
+    return {name: _joined(values) for name, values in parts.items()}
+
+
+def _joined(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """One behind the other; the first part alone where they are of other shapes, so that it is seen to be wrong."""
+    return np.concatenate(parts) if len({part.shape[1:] for part in parts}) == 1 else parts[0]
 
 
 def check(session: Runs, reference: Reference, names: Mapping[str, str], batch: int | None) -> dict[str, OutputVerdict]:
@@ -104,6 +108,12 @@ def by_position(model: Sequence[str], artifact: Sequence[str]) -> dict[str, str]
     return dict(zip(model, artifact, strict=True))
 
 
-def _slices(samples: int, size: int) -> Iterator[tuple[int, int]]:
-    for start in range(0, samples, size):
+def _slices(samples: int, batch: int | None) -> Iterator[tuple[int, int]]:
+    """Start and size of each call. Where the batch is open, one call is of one sample, as most are on a device, and the
+    others are of two sizes, so that resizing is tried as well."""
+    first = 0 if batch else 1
+    if first:
+        yield 0, 1
+    size = batch or min(OPEN_BATCH, max(1, 2 * (samples - first) // 3))
+    for start in range(first, samples, size):
         yield start, min(size, samples - start)

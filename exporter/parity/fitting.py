@@ -63,6 +63,25 @@ class Fitting:
             taken[fit.name] = array
         return taken
 
+    def altered(self, record: Record) -> dict[str, str]:
+        """The cases with values that an input of integers without a scale cannot hold, in words: they are rounded to
+        others."""
+        found = {}
+        for fit in self.inputs:
+            for case in record.cases:
+                values = record.inputs[fit.name][case.rows]
+                if fit.spec.scale is not None or values.dtype.kind != "f" or np.dtype(fit.spec.dtype).kind not in "iu":
+                    continue
+                other = to_stored(values, fit.spec).astype(np.float64) != values
+                count = int(np.count_nonzero(other.reshape(case.count, -1).any(1)))
+                if count:
+                    limits = np.iinfo(fit.spec.dtype)
+                    found[case.name] = (
+                        f"{count} of {case.count} samples hold more than whole numbers in {limits.min}..{limits.max}, "
+                        f"which are all that the artifact's input {fit.spec.name!r} takes"
+                    )
+        return found
+
     def clipped(self, record: Record) -> dict[str, str]:
         """The cases with values that a quantised input of the artifact cannot hold, by more than a step, in words."""
         found = {}

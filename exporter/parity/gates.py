@@ -23,6 +23,12 @@ of tensors, each with a range some times its deviation, end at 24 to 35 dB in so
 faults that were found there (clipped maps, wrong bias, wrong calibration range) all below 20."""
 
 
+MAX_SHARE: Final = 0.5
+"""Of what an output varies by from sample to sample, what its errors may be, as root mean squares. For an output around
+0 the SQNR of 20 dB allows 0.1; at 1 a constant would be as near. Measured on 68 landmarks, sigmoids: 0.09 in a sound
+int8 file (52.7 dB), 0.78 with RGB for BGR (34.2 dB)."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Gates:
     """The least that is accepted: `agreement` as a share, `sqnr_db` in dB."""
@@ -44,8 +50,37 @@ def judge_quantised(reference: np.ndarray, candidate: np.ndarray | None, gates: 
     if metrics.relative is None:
         reason = "the output is the same for every sample, so that a fault need not show"
         return OutputVerdict(Verdict.NOT_INFORMATIVE, reason, metrics, None)
+    if reference.dtype.kind != "f":
+        return _judge_whole_numbers(reference, candidate, metrics, gates)
     reason = _misses(metrics, gates)
+    if reason:
+        return OutputVerdict(Verdict.FAILED, reason, metrics, None)
+    return _beside_what_varies(metrics, gates)
+
+
+def _judge_whole_numbers(reference: np.ndarray, candidate: np.ndarray, metrics: Metrics, gates: Gates) -> OutputVerdict:
+    """Labels and masks: how far off a wrong one is says nothing."""
+    same = float(np.mean(reference == np.rint(candidate.astype(np.float64))))
+    reason = (
+        "" if same >= gates.agreement else f"{same:.2%} of its whole numbers are right, below {gates.agreement:.2%}"
+    )
     return OutputVerdict(Verdict.FAILED if reason else Verdict.PASSED, reason, metrics, None)
+
+
+def _beside_what_varies(metrics: Metrics, gates: Gates) -> OutputVerdict:
+    """The verdict where the gates are met: SQNR counts what all samples share as signal, and an output that lies far
+    from 0 and varies little meets it with a constant."""
+    error = 0.0 if metrics.sqnr_db is None else metrics.magnitude * 10 ** (-metrics.sqnr_db / 20)
+    share = error / metrics.spread
+    if gates.sqnr_db <= 0 or share <= MAX_SHARE:
+        return OutputVerdict(Verdict.PASSED, "", metrics, None)
+    reason = f"its errors are {share:.2g} of what samples differ by (root mean squares)"
+    if share >= 1:
+        return OutputVerdict(Verdict.FAILED, f"{reason}: a constant would be as near", metrics, None)
+    reason += f"; SQNR {metrics.sqnr_db:.1f} dB is that of what they share"
+    # Where top-1 is right as well, the scores tell the samples apart all the same.
+    verdict = Verdict.FAILED if metrics.agreement is None else Verdict.NOT_INFORMATIVE
+    return OutputVerdict(verdict, reason, metrics, None)
 
 
 def _misses(metrics: Metrics, gates: Gates) -> str:

@@ -38,13 +38,15 @@ class Criteria:
     """What is asked of an artifact.
 
     precision: its own. overrides: by output; the name "" stands for all others. clipped: the cases that lie outside
-    what its quantised inputs can hold, and by how much, in words. half: for fp16, what of it is rounded
+    what its quantised inputs can hold, and by how much, in words. altered: those of which its inputs hold other values,
+    so that nothing is said of them. half: for fp16, what of it is rounded
     (`exporter.parity.tolerances`).
     """
 
     precision: Precision
     overrides: Mapping[str, Overrides] = dataclasses.field(default_factory=dict)
     clipped: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    altered: Mapping[str, str] = dataclasses.field(default_factory=dict)
     half: tuple[str, ...] = THROUGHOUT
 
     def of(self, output: str) -> Overrides:
@@ -134,6 +136,8 @@ def _verdict(record: Record, output: str, case: Case | None, given: np.ndarray, 
     if not real and not np.isfinite(expected).all():
         return OutputVerdict(Verdict.NOT_INFORMATIVE, "the model itself gives NaN or infinity here", None, None)
     reason = fault(expected, given)
+    if not reason and case is not None and case.name in criteria.altered:
+        return OutputVerdict(Verdict.NOT_INFORMATIVE, criteria.altered[case.name], compare(expected, given), None)
     if not real and not reason and case is not None and case.name in criteria.clipped:
         reason = criteria.clipped[case.name]
         return OutputVerdict(Verdict.NOT_INFORMATIVE, reason, compare(expected, given), None)

@@ -67,7 +67,7 @@ def merged_results(own: Sequence[Row], results: Sequence[Row]) -> dict[str, Any]
         results: those from elsewhere; their rows tell their machine.
 
     Raises:
-        ModelError: they were made against different references.
+        ModelError: they were made against different references, or of different files of one name.
     """
     first = [*own, *results][0]
     whole = {**first, "verification": [*first["verification"]] if own else []}
@@ -82,8 +82,25 @@ def merged_results(own: Sequence[Row], results: Sequence[Row]) -> dict[str, Any]
             if key in whole or key in other:
                 known = whole.get(key, [])
                 whole[key] = [*known, *(each for each in other.get(key, ()) if each not in known)]
+    _check_same_files(whole["verification"])
     whole["passed"] = passed(whole["verification"])
     return whole
+
+
+def _check_same_files(rows: Iterable[Row]) -> None:
+    """Refuse results of two files under one name: an old one that passed would speak for the new one."""
+    known: dict[str, Row] = {}
+    for row in rows:
+        other = known.setdefault(row["artifact"], row)
+        if other["sha256"] != row["sha256"]:
+            wheres = [
+                f"{each['sha256'][:12]} {'on ' + each['machine'] if each['machine'] else 'here'}"
+                for each in (other, row)
+            ]
+            raise ModelError(
+                f"{row['artifact']}: the results are of two files of that name (sha256 {' and '.join(wheres)}); "
+                "verify the same one in both places"
+            )
 
 
 def check_result(data: Any) -> None:

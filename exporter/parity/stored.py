@@ -10,12 +10,12 @@ from converters.artifact import TensorSpec
 def to_stored(real: np.ndarray, spec: TensorSpec) -> np.ndarray:
     """Real numbers as `spec` stores them: round(real / scale) + zero_point, half to even, clipped to the type.
 
-    A tensor without a scale is cast only.
+    Integers without a scale stand for themselves; a tensor of floats is cast only.
     """
-    if spec.scale is None:
+    if spec.scale is None and not (real.dtype.kind == "f" and np.dtype(spec.dtype).kind in "iu"):
         return real.astype(spec.dtype)
     limits = np.iinfo(spec.dtype)
-    codes = np.rint(real.astype(np.float64) / spec.scale) + (spec.zero_point or 0)
+    codes = np.rint(real.astype(np.float64) / (spec.scale or 1.0)) + (spec.zero_point or 0)
     clipped: np.ndarray = np.clip(codes, limits.min, limits.max)
     return clipped.astype(spec.dtype)
 

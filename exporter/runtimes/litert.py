@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -122,8 +122,7 @@ class LiteRTSession(ClosingSession):
     def __init__(self, interpreter: Any, artifact: Artifact, kernels: str, description: str) -> None:
         self.description = description
         signatures = list(interpreter.get_signature_list())
-        if len(signatures) > 1:
-            raise ConversionError(f"{artifact.path.name}: has {len(signatures)} signatures; one is expected")
+        _check_one(signatures)
         self._runner = interpreter.get_signature_runner(signatures[0]) if signatures else _Unsigned(interpreter)
         self._artifact, self._kernels = artifact, kernels
         self._traced: _Traced | None = None
@@ -175,9 +174,16 @@ def _invoke(interpreter: Any, places: Mapping[str, int], inputs: Mapping[str, np
     interpreter.invoke()
 
 
+def _check_one(signatures: Sequence[str]) -> None:
+    if len(signatures) > 1:
+        names = ", ".join(map(repr, signatures))
+        raise ConversionError(f"it has {len(signatures)} signatures, {names}; a file with one is expected")
+
+
 def _ends(interpreter: Any) -> tuple[dict[str, int], dict[str, int]]:
     """Inputs and outputs, name to tensor: the signature's names, or without one the tensors' own."""
     signatures = interpreter._get_full_signature_list()
+    _check_one(list(signatures))
     if signatures:
         (signature,) = signatures.values()
         return dict(signature["inputs"]), dict(signature["outputs"])

@@ -5,6 +5,7 @@ A device that runs ONNX files has ONNX Runtime, which does not tell; so the prot
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Final
 
@@ -17,7 +18,10 @@ _GRAPH_NODE: Final = 1
 _GRAPH_INITIALIZER: Final = 5
 _NODE_OPERATOR: Final = 4
 _TENSOR_TYPE: Final = 2
+_TENSOR_SIZES: Final = 1
+_FLOAT: Final = 1
 _FLOAT16: Final = 10
+_BYTES_OF_WEIGHTS: Final = (2, 3)  # uint8, int8
 
 _DYNAMIC: Final = frozenset({"DynamicQuantizeLinear", "MatMulInteger", "ConvInteger", "DynamicQuantizeMatMul"})
 
@@ -27,24 +31,46 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 def precision_of(data: bytes) -> Precision:
     """What an ONNX file computes in: dynamic, int8, fp16 or fp32.
 
+    One pair of QuantizeLinear and DequantizeLinear, at an input say, makes no quantised file, nor does one constant of
+    half precision: either would be judged less strictly.
+
     Raises:
         ModelError: it is no protobuf.
     """
-    operators: set[str] = set()
-    half = False
+    operators: list[str] = []
+    numbers = {_FLOAT: 0, _FLOAT16: 0}
+    matrices = False
     try:
         for graph in _fields(data, _MODEL_GRAPH):
             for node in _fields(graph, _GRAPH_NODE):
-                operators |= {bytes(name).decode() for name in _fields(node, _NODE_OPERATOR)}
+                operators += [bytes(name).decode() for name in _fields(node, _NODE_OPERATOR)]
             for tensor in _fields(graph, _GRAPH_INITIALIZER):
-                half = half or _FLOAT16 in _numbers(tensor, _TENSOR_TYPE)
+                (kind, *_), sizes = (*_numbers(tensor, _TENSOR_TYPE), 0), _sizes(tensor)
+                if kind in numbers:
+                    numbers[kind] += math.prod(sizes)
+                matrices = matrices or (kind in _BYTES_OF_WEIGHTS and len(sizes) > 1)
     except (IndexError, ValueError) as error:
         raise ModelError(f"the file is no ONNX model ({error})") from error
-    if operators & _DYNAMIC:
+    if _DYNAMIC.intersection(operators):
         return Precision.DYNAMIC
-    if any(name.startswith("QLinear") or name == "QuantizeLinear" for name in operators):
+    quantised = operators.count("QuantizeLinear") > (0 if matrices else 1)
+    if quantised or any(name.startswith("QLinear") for name in operators):
         return Precision.INT8
-    return Precision.FP16 if half else Precision.FP32
+    return Precision.FP16 if numbers[_FLOAT16] > numbers[_FLOAT] else Precision.FP32
+
+
+def _sizes(tensor: memoryview) -> list[int]:
+    """Of a tensor: one field a size, or all in one."""
+    found: list[int] = []
+    for number, value in _walk(tensor):
+        if number == _TENSOR_SIZES and isinstance(value, int):
+            found.append(value)
+        elif number == _TENSOR_SIZES and not isinstance(value, int):
+            at = 0
+            while at < len(value):
+                size, at = _varint(value, at)
+                found.append(size)
+    return found
 
 
 def _fields(data: bytes | memoryview, wanted: int) -> Iterator[memoryview]:
