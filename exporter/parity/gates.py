@@ -55,7 +55,29 @@ def judge_quantised(reference: np.ndarray, candidate: np.ndarray | None, gates: 
     reason = _misses(metrics, gates)
     if reason:
         return OutputVerdict(Verdict.FAILED, reason, metrics, None)
-    return _beside_what_varies(metrics, gates)
+    found = _beside_what_varies(metrics, gates)
+    lost = _lost_columns(reference, candidate) if found.verdict is Verdict.PASSED else ""
+    return OutputVerdict(Verdict.NOT_INFORMATIVE, lost, metrics, None) if lost else found
+
+
+def _lost_columns(reference: np.ndarray, candidate: np.ndarray) -> str:
+    """Columns of the last axis that are one value in the artifact and not in the model, in words: scores beside boxes
+    in pixels, which one scale for all of them rounds to 0. Not of class scores, whose top-1 is held against."""
+    if reference.ndim < 3 or not 1 < reference.shape[-1] <= _COLUMNS:
+        return ""
+    due = reference.reshape(-1, reference.shape[-1]).astype(np.float64)
+    have = candidate.reshape(due.shape)
+    varies = due.std(axis=0) > _VARIES * np.sqrt(np.mean(due**2, axis=0))
+    lost = np.flatnonzero(varies & (np.ptp(have, axis=0) == 0))
+    if not lost.size:
+        return ""
+    which = f"column {lost[0]} is {have[0, lost[0]]:.3g}, and {due[:, lost[0]].min():.3g}..{due[:, lost[0]].max():.3g}"
+    holds = "holds" if lost.size == 1 else "hold"
+    return f"{lost.size} of {due.shape[1]} columns {holds} one value in the artifact: {which} in the model"
+
+
+_COLUMNS: Final = 256
+_VARIES: Final = 0.05  # of its size, by which a column of the model has to vary to be missed
 
 
 def _judge_whole_numbers(reference: np.ndarray, candidate: np.ndarray, metrics: Metrics, gates: Gates) -> OutputVerdict:

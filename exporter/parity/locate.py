@@ -227,8 +227,9 @@ def _too_narrow(candidate: Candidate, taken: Arrays, tensors: Sequence[FileTenso
 _MOST: Final = 0.5  # share of the samples; single ones may be meant to lie beyond
 
 _NOTE: Final = (
-    "every tensor agrees with what the tensors before it give; if outputs differ all the same, it is the runtime's "
-    "optimised kernels, which are off while tensors are read, or many small errors of quantisation together"
+    "every tensor that was found agrees with what the tensors before it give; if outputs differ all the same, it is "
+    "the runtime's optimised kernels, which are off while tensors are read, a tensor that was not found, as those that "
+    "mix samples, or many small errors of quantisation together"
 )
 
 

@@ -78,6 +78,18 @@ def test_a_constant_is_no_quantised_regressor() -> None:
     assert judge_quantised(degrees, degrees + random.normal(0, 0.02, (64, 1)), Gates()).verdict is Verdict.PASSED
 
 
+def test_scores_that_one_scale_with_boxes_rounds_away_are_missed() -> None:
+    random = np.random.default_rng(0)
+    head = np.concatenate([random.uniform(0, 640, (16, 64, 4)), random.uniform(0.3, 0.8, (16, 64, 2))], axis=-1)
+    found = judge_quantised(head, np.rint(head / 2.5) * 2.5, Gates())
+    assert (found.verdict, found.reason[:58]) == (
+        Verdict.NOT_INFORMATIVE,
+        "2 of 6 columns hold one value in the artifact: column 4 is",
+    )
+    apart = np.concatenate([np.rint(head[..., :4] / 2.5) * 2.5, np.rint(head[..., 4:] * 255) / 255], axis=-1)
+    assert judge_quantised(head, apart, Gates()).verdict is Verdict.PASSED
+
+
 def test_one_sample_alone_is_run_where_the_batch_is_open(tmp_path: Path) -> None:
     def squeeze(graph: Any) -> None:
         last = graph.output[0]
