@@ -14,22 +14,41 @@ if TYPE_CHECKING:
     from exporter.parity.matching import Match
 
 
+def as_clipped_before(known: Mapping[str, Match]) -> dict[str, Match]:
+    """The matches by their file's tensor. What the range of a result has clipped, its copies in wider steps have lost
+    as well."""
+    judged = dict(known)
+    for name, match in known.items():
+        source = _source(match, known)
+        if source is None or match.agrees:
+            continue
+        wider = match.file.low <= source.file.low and source.file.high <= match.file.high
+        if wider and (error := _beside(match, source)) <= match.file.rounding:
+            judged[name] = dataclasses.replace(match, error=error, allowed=match.file.rounding)
+    return judged
+
+
 def by_their_source(known: Mapping[str, Match]) -> dict[str, Match]:
     """The matches by their file's tensor, those that are rounded copies held against what they copy, where that is in
     the file and right.
 
     A layer with weights of 8 bits may be off by a tenth of its spread; rounding its result may not, so that a zero
-    point that is five steps off is seen. And what the range of that result has clipped, a copy in wider steps has lost
-    as well.
+    point that is five steps off is seen.
     """
-    judged = {}
+    judged = dict(known)
     for name, match in known.items():
-        tensor, source = match.file, known.get(match.file.copies)
-        quantised = tensor.step > 0 and tensor.low < tensor.high
-        judged[name] = match
-        if quantised and source is not None and source.layer is match.layer and source.agrees:
-            error = largest(match.value, np.clip(source.value, tensor.low, tensor.high))
-            wider = tensor.low <= source.file.low and source.file.high <= tensor.high
-            if (match.agrees and error > tensor.rounding) or (not match.agrees and wider and error <= tensor.rounding):
-                judged[name] = dataclasses.replace(match, error=error, allowed=tensor.rounding)
+        source = _source(match, known)
+        if source is not None and match.agrees and (error := _beside(match, source)) > match.file.rounding:
+            judged[name] = dataclasses.replace(match, error=error, allowed=match.file.rounding)
     return judged
+
+
+def _source(match: Match, known: Mapping[str, Match]) -> Match | None:
+    """What a quantised tensor copies, where that is the same layer's and right."""
+    tensor, source = match.file, known.get(match.file.copies)
+    quantised = tensor.step > 0 and tensor.low < tensor.high
+    return source if quantised and source is not None and source.layer is match.layer and source.agrees else None
+
+
+def _beside(match: Match, source: Match) -> float:
+    return largest(match.value, np.clip(source.value, match.file.low, match.file.high))

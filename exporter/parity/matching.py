@@ -15,7 +15,7 @@ from typing import Final, Literal
 import numpy as np
 
 from exporter.parity.carried import carried
-from exporter.parity.copies import by_their_source
+from exporter.parity.copies import as_clipped_before
 from exporter.parity.layers import Arrays, LayerTensor
 from exporter.parity.names import Names
 from exporter.parity.nearness import as_near, distance, moments, nearest
@@ -106,7 +106,7 @@ class Matcher:
         for match in matches:
             error, allowed = self._error(match.file, match.layer.name, match.value, self.prediction)
             judged[match.file.name] = dataclasses.replace(match, error=error, allowed=allowed)
-        return by_their_source(self._by_what_they_read(judged))
+        return as_clipped_before(self._by_what_they_read(judged))
 
     def _by_what_they_read(self, judged: dict[str, Match]) -> dict[str, Match]:
         """Judge what disagrees once more by the tensors that it reads itself, where a file holds several copies of one

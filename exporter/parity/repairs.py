@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
+from exporter.parity.copies import by_their_source
 from exporter.parity.matching import Match, Matcher
 
 _REPAIRS: Final = 6  # doubtful matches looked into, of those that disagree
@@ -14,6 +15,7 @@ _OTHERS: Final = 4  # layers that each may be instead
 def matched(matcher: Matcher) -> list[Match]:
     """The matches, in the file's order of computation; the matcher's prediction goes on with them."""
     matches = _repaired(matcher, _second_look(matcher, matcher.assigned()))
+    matches = list(by_their_source({match.file.name: match for match in matches}).values())
     return [match for match in matches if match.agrees or not _is_part(matcher, match, matches)]
 
 
