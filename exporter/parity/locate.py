@@ -183,7 +183,9 @@ def profile(candidate: Candidate, reference: InnerReference, inputs: Arrays) -> 
     overall = matcher.prediction.allowed
     matches = matched(matcher)
     rows = [_row(match, matches, predictor, overall) for match in matches]
-    first = next((match for match, row in zip(matches, rows, strict=True) if row.finding is Finding.LEAVES), None)
+    leaving = [match for match, row in zip(matches, rows, strict=True) if row.finding is Finding.LEAVES]
+    loose = _loose(matcher, matches, rows)
+    first = next((match for match in leaving if match.file.name not in loose), None)
     divergence = None
     if narrow is not None:
         divergence = narrow
@@ -200,9 +202,18 @@ def profile(candidate: Candidate, reference: InnerReference, inputs: Arrays) -> 
         gate_lines(reference.tensors, by_layer, predictor.truth),
         _unmatched(tensors, matches),
         divergence,
-        "" if divergence is not None else _NOTE,
+        "" if divergence is not None else _BEHIND.format(loose[leaving[0].file.name]) if leaving else _NOTE,
         spatial_maps(reference.tensors, by_layer, predictor.truth),
     )
+
+
+def _loose(matcher: Matcher, matches: Sequence[Match], rows: Sequence[Row]) -> dict[str, str]:
+    """The tensors that are computed from one of which rounding may take away all that it is known by, and that one: a
+    prediction from it says nothing."""
+    known = {match.file.name: match for match in matches}
+    lost = {row.tensor for row in rows if row.allowed is not None and row.allowed > 1}
+    behind = {name: sorted(matcher.read(match, known) & lost) for name, match in known.items()}
+    return {name: those[0] for name, those in behind.items() if those}
 
 
 def _too_narrow(candidate: Candidate, taken: Arrays, tensors: Sequence[FileTensor]) -> Divergence | None:
@@ -231,6 +242,9 @@ _NOTE: Final = (
     "the runtime's optimised kernels, which are off while tensors are read, a tensor that was not found, as those that "
     "mix samples, or many small errors of quantisation together"
 )
+
+
+_BEHIND: Final = "nothing is said of what is computed from {}: in eight bits it may be off by more than it varies by"
 
 
 def _lost(path: str, matches: Sequence[Match], predictor: Predictor) -> Divergence | None:

@@ -114,7 +114,7 @@ class Matcher:
         known = {match.layer.name: match for match in judged.values()}
         alike: dict[tuple[str, ...], tuple[dict[str, Match], list[str]]] = {}
         for name, match in judged.items():
-            read = [] if match.agrees else [judged[each] for each in self._read(match, judged)]
+            read = [] if match.agrees else [judged[each] for each in self.read(match, judged)]
             others = {each.layer.name: each for each in read if known[each.layer.name] is not each}
             if others:
                 key = tuple(sorted(each.file.name for each in others.values()))
@@ -126,7 +126,7 @@ class Matcher:
                 judged[match.file.name] = dataclasses.replace(match, error=error, allowed=allowed)
         return judged
 
-    def _read(self, match: Match, known: Mapping[str, Match]) -> set[str]:
+    def read(self, match: Match, known: Mapping[str, Match]) -> set[str]:
         """The nearest tensors of other layers that a tensor is computed from."""
         found: set[str] = set()
         seen: set[str] = set()
@@ -143,7 +143,7 @@ class Matcher:
     def _is_less(self, named: Match, found: Mapping[str, Match]) -> bool:
         """Whether a tensor reads but a part of what its name says it does, and constants: a step of the same product in
         another order."""
-        read = {found[name].layer.name for name in self._read(named, found)}
+        read = {found[name].layer.name for name in self.read(named, found)}
         others = {*named.layer.sources} - read
         known = {match.layer.name for match in found.values() if match.how == "value" and match.agrees}
         return bool(read and others) and read < {*named.layer.sources} and others <= known

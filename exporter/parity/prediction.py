@@ -44,6 +44,9 @@ ROUNDINGS: Final[Mapping[str, tuple[Rounding, ...]]] = {
 _SOFTMAXES: Final = ("Softmax", "LogSoftmax")
 """They sum over the last axis."""
 
+_FOLDED: Final = ("Mul", "Add", "AddV2", "Sub", "BiasAdd")
+"""Of constants, behind a product: a normalisation."""
+
 _LAID: Final = ("BatchToSpaceND",)
 """Of a dilated convolution, which TensorFlow computes on every other pixel: puts its result together."""
 
@@ -74,7 +77,11 @@ class Predictor:
         self.spread = {name: float(np.std(value)) for name, value in self.truth.items()}
         products = {tensor.name for tensor in reference.tensors if tensor.weighted}
         products |= {each.name for each in reference.tensors if each.op in _LAID and {*each.sources} <= products}
-        self._biased = products | {
+        folded = set(products)  # with the normalisation behind it, which has its bias then
+        for each in reference.tensors:  # in the order of computation
+            if len(each.sources) == 1 and each.op in _FOLDED and each.sources[0] in folded:
+                folded.add(each.name)
+        self._biased = folded | {
             each.name for each in reference.tensors if {*each.sources} <= products and each.sources
         }
         self._summed = {tensor.name: self._terms(tensor) for tensor in reference.tensors}
