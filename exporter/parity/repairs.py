@@ -95,10 +95,12 @@ def _as_nothing(matcher: Matcher, doubtful: Match, matches: Sequence[Match]) -> 
 
 
 def _doubtful(matcher: Matcher, matches: Sequence[Match], tried: set[str]) -> Match | None:
-    """The first match by name or place that disagrees and so does something computed from it."""
+    """The first match by name or place that disagrees and so does another layer that is computed from it. That a copy
+    of it disagrees as well says nothing."""
     off = [match for match in matches if not match.agrees]
     for match in off:
-        behind = (other for other in off if match.file.name in matcher.above[other.file.name])
+        others = (other for other in off if other.layer is not match.layer)
+        behind = (other for other in others if match.file.name in matcher.above[other.file.name])
         if match.how != "value" and match.file.name not in tried and next(behind, None) is not None:
             return match
     return None
