@@ -87,19 +87,26 @@ def _as_another(matcher: Matcher, doubtful: Match, matches: Sequence[Match]) -> 
 
 def _as_nothing(matcher: Matcher, doubtful: Match, matches: Sequence[Match]) -> Iterator[list[Match]]:
     """The same without it and its copies."""
-    alike = {doubtful.file.name}
-    for other in matches:  # in the order of computation
-        if other.file.copies in alike and other.layer is doubtful.layer:
-            alike.add(other.file.name)
+    alike = _copies(doubtful, matches)
     yield [match for match in matches if match.file.name not in alike]
 
 
+def _copies(match: Match, matches: Sequence[Match]) -> set[str]:
+    """The names in the file of a match's tensor and of its copies that were matched with the same layer."""
+    alike = {match.file.name}
+    for other in matches:  # in the order of computation
+        if other.file.copies in alike and other.layer is match.layer:
+            alike.add(other.file.name)
+    return alike
+
+
 def _doubtful(matcher: Matcher, matches: Sequence[Match], tried: set[str]) -> Match | None:
-    """The first match by name or place that disagrees and so does another layer that is computed from it. That a copy
-    of it disagrees as well says nothing."""
+    """The first match by name or place that disagrees and so does another that is computed from it. That a copy of it
+    disagrees as well says nothing."""
     off = [match for match in matches if not match.agrees]
     for match in off:
-        others = (other for other in off if other.layer is not match.layer)
+        alike = _copies(match, matches)
+        others = (other for other in off if other.file.name not in alike)
         behind = (other for other in others if match.file.name in matcher.above[other.file.name])
         if match.how != "value" and match.file.name not in tried and next(behind, None) is not None:
             return match
