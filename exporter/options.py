@@ -103,10 +103,9 @@ class ExportOptions:
                 raise OptionError(f"{name} cannot be written in {self.precision}; it can in: {', '.join(have)}")
         if self.precision is not Precision.FP32:
             self.quantisation.check(self.formats, self.precision)
-        elif self.quantisation != QuantisationOptions():
-            raise OptionError(
-                "calibration, inputs and outputs of integers, and gates are for another --precision than fp32"
-            )
+        elif asked := self.quantisation.asked():
+            verb = "is" if len(asked) == 1 else "are"
+            raise OptionError(f"{', '.join(asked)} {verb} for another --precision than fp32, which quantises nothing")
 
     def _check_runtimes(self) -> None:
         names = (self.runtimes,) if isinstance(self.runtimes, str) else self.runtimes

@@ -81,10 +81,14 @@ def pair() -> Any:
 
 @pytest.fixture
 def run_cli(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run `cbam ARGS` in a process of its own, in an empty folder."""
+    """Run `cbam ARGS` in a process of its own, in an empty folder, where only what the package itself brings (and the
+    extras named in `extras`) can be imported: tests must not pass for what they alone have installed, and TensorFlow
+    and Keras import both, which takes a second, where they are there."""
 
-    def run(*args: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
-        script = "import sys; from exporter.cli import main; sys.argv[0] = 'cbam'; main()"
+    def run(*args: str | Path, extras: tuple[str, ...] = (), **options: Any) -> subprocess.CompletedProcess[str]:
+        absent = dict.fromkeys({"jax", "matplotlib"}.difference(extras))
+        script = f"import sys; sys.modules.update({absent}); sys.argv[0] = 'cbam'"
+        script += "; from exporter.cli import main; main()"
         options = {"cwd": tmp_path, "capture_output": True, "text": True, "timeout": 300, **options}
         return subprocess.run([sys.executable, "-c", script, *map(str, args)], **options)
 

@@ -39,6 +39,15 @@ METHODS: Final[Mapping[str, tuple[str, ...]]] = {
 KEEP: Final = ("float", "int16", "either")
 """What operations that must not be in int8 can compute in."""
 
+_ASKED: Final[Mapping[str, str]] = {
+    "methods": "--ranges",
+    "gates": "--min-agreement or --min-sqnr",
+    "preprocess": "--preprocess or another way to read images",
+    "metric": "metric",
+    "profile": "profile",
+}
+"""How what is asked for is called by attribute, where that is not the command's option of the same name."""
+
 CALIBRATED: Final = (Precision.INT8, Precision.INT16X8)
 
 
@@ -124,6 +133,16 @@ class QuantisationOptions:
                 raise OptionError(f"--ranges for {name} are {', '.join(METHODS[name])}; got {', '.join(self.methods)}")
         if precision is not Precision.INT8 and self.max_drop is not None:
             raise OptionError(f"--max-drop is for int8, whose files can be mixed with float; asked for: {precision}")
+
+    def asked(self) -> tuple[str, ...]:
+        """What differs from the defaults, as the command names it."""
+        plain, found = QuantisationOptions(), []
+        for name in (field.name for field in dataclasses.fields(self)):
+            value, default = getattr(self, name), getattr(plain, name)
+            # Types first: data may be an array, and `!=` of that is one too.
+            if type(value) is not type(default) or value != default:
+                found.append(_ASKED.get(name, "--" + name.replace("_", "-")))
+        return tuple(found)
 
     def io_of(self, format_name: str, precision: Precision) -> str:
         """The dtype of inputs and outputs."""

@@ -132,7 +132,7 @@ def test_a_saved_model_of_open_batch_becomes_static(tiny: Any, tmp_path: Path) -
 
 
 def test_a_backbone_is_built_in_the_shape_asked_for(tmp_path: Path) -> None:
-    result = export("cbam-resnet18", ExportOptions(input_shapes={"": (64, 48, 3)}, output=tmp_path))
+    result = export("cbam-small-cnn", ExportOptions(input_shapes={"": (64, 48, 3)}, output=tmp_path))
     verified(result)
     assert result.artifacts[0].inputs[0].shape == (1, 64, 48, 3)
 

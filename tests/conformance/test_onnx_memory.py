@@ -36,6 +36,7 @@ print(found[start + 1][1] - found[start][1])
 """
 
 
+@pytest.mark.slow
 def test_a_conversion_holds_few_copies_of_the_weights(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-c", MEASURED, str(tmp_path)]

@@ -168,6 +168,7 @@ def test_ready_files_stand_side_by_side_with_or_without_sidecar(
     ran = run_cli(
         *("bench", path, "copy.tflite", "--threads", "1", "--seconds", "0.02", "--json"),
         *("--chart", "times.svg", "--no-profile"),
+        extras=("matplotlib",),
     )
     assert ran.returncode == 0, ran.stderr
     found = json.loads(ran.stdout)

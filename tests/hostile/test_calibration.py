@@ -205,7 +205,9 @@ converter.convert()
         ({"precision": "fp16", "max_drop": 0.01}, "--max-drop is for int8"),
         ({"max_drop": 1.5}, "--max-drop takes a share from 0 to below 100%; got 150.00%"),
         ({"activations": "int4"}, "--activations takes uint8 or int8; got 'int4'"),
-        ({"precision": "fp32", "seed": 3}, "are for another --precision than fp32"),
+        ({"precision": "fp32", "seed": 3}, "^--seed is for another --precision than fp32"),
+        ({"precision": "fp32", "force": True, "methods": ("mse",)}, "^--force, --ranges are for another --precision"),
+        ({"precision": "fp32", "calibration": np.zeros((20, 4))}, "^--calibration is for another --precision"),
     ],
 )
 def test_options_that_do_not_go_together(asked: dict[str, Any], match: str) -> None:

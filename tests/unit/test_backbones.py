@@ -21,11 +21,11 @@ PARAMETERS = [  # name, trainable, with statistics: Woo et al. 2018, table 4, an
     ("resnet18", 11_689_512, 11_699_112),
     ("resnet34", 21_797_672, 21_814_696),
     ("resnet50", 25_557_032, 25_610_152),
-    ("resnet101", 44_549_160, 44_654_504),
+    pytest.param("resnet101", 44_549_160, 44_654_504, marks=pytest.mark.slow),
     ("cbam-resnet18", 11_779_392, 11_789_008),
     ("cbam-resnet34", 21_960_468, 21_977_524),
     ("cbam-resnet50", 28_089_624, 28_142_776),
-    ("cbam-resnet101", 49_330_172, 49_435_582),
+    pytest.param("cbam-resnet101", 49_330_172, 49_435_582, marks=pytest.mark.slow),
     ("cbam-mobilenetv1", 5_074_714, 5_096_654),
     ("cbam-mobilenetv1-0.7", 2_707_194, 2_722_542),
     ("mobilenetv2", 3_504_872, 3_538_984),
@@ -44,7 +44,7 @@ MULTIPLY_ADDS = [  # name, stride, the paper's 10^9 at 224x224, digits; attentio
     ("cbam-resnet50", "1x1", 3.864, 3),
     pytest.param("cbam-resnet101", "1x1", 7.581, 3, marks=pytest.mark.slow),
     ("cbam-resnet50", "3x3", 4.0956, 4),
-    ("cbam-resnet101", "3x3", 7.8126, 4),
+    pytest.param("cbam-resnet101", "3x3", 7.8126, 4, marks=pytest.mark.slow),
 ]
 
 _summaries: dict[tuple[str, str | None], ModelSummary] = {}
